@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parity with the golden files: every golden/*.json with an io_file is a test of its own.
+//
+// Tolerance: the JSON's `tolerance`: |mine - expected| <= tol * max(1, peak), `peak` the largest
+// magnitude of the tensor; for *_small_values cases tol * peak, so that wrong eps values show.
+#include <ATen/autocast_mode.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/nn/atlas.h"
+#include "engine/nn/safetensors.h"
+#include "tests/support/test_data.h"
+
+namespace atlas::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const TraceRequest kEverything{.attention = true, .contributions = true, .intermediate = true, .probe = {}};
+
+class Autocast {
+  public:
+    explicit Autocast(bool on) : on_(on) {
+        if (!on_) return;
+        at::autocast::set_autocast_enabled(at::kCPU, true);
+        at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+        at::autocast::increment_nesting();
+    }
+    ~Autocast() {
+        if (!on_) return;
+        if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+        at::autocast::set_autocast_enabled(at::kCPU, false);
+    }
+    Autocast(const Autocast&) = delete;
+    Autocast& operator=(const Autocast&) = delete;
+
+  private:
+    bool on_;
+};
+
+struct Case {
+    json record;
+    StateDict io, weights;
+    AtlasConfig config;
+
+    explicit Case(const fs::path& path) {
+        std::ifstream file(path);
+        record = json::parse(file);
+        io = loadSafetensors(path.parent_path() / record.at("io_file").get<std::string>());
+        if (record.contains("image_file"))
+            io["image_u8"] = loadSafetensors(path.parent_path() /
+                                             record.at("image_file").get<std::string>())
+                                 .at("image_u8");
+        weights = loadSafetensors(path.parent_path() / record.at("weights_file").get<std::string>());
+        json settings = record.at("config");
+        if (record.contains("window_mapping")) settings["window_mapping"] = record["window_mapping"];
+        config = AtlasConfig::fromJson(settings);
+    }
+
+    at::Tensor image() const {
+        const auto values = [&](const char* key) {
+            auto list = record.at("config").at(key).get<std::vector<float>>();
+            return at::from_blob(list.data(), {3, 1, 1}, at::kFloat).clone();
+        };
+        return (io.at("image_u8").to(at::kFloat) / 255 - values("image_mean")) / values("image_std");
+    }
+};
+
+void keepCorner(const at::Tensor& image, Trace& trace) {
+    trace["input_corner"] = image.slice(2, 0, 4).slice(3, 0, 4);
+}
+
+Trace runModel(const Case& c) {
+    Atlas network(c.config, c.weights);
+    network.fold();
+    Trace trace;
+    const at::Tensor image = c.image();
+    keepCorner(image, trace);
+    const at::Tensor mask = c.io.contains("token_mask") ? c.io.at("token_mask") : at::Tensor();
+    network.forward(image, mask, kEverything, &trace);
+    return trace;
+}
+
+Trace runStem(const Case& c) {
+    WeightReader reader(c.weights);
+    AtlasStem stem(reader, "", c.config);
+    reader.finish("stem");
+    stem.fold();
+    Trace trace;
+    keepCorner(c.image(), trace);
+    stem.forward(c.image(), {}, &trace);
+    return trace;
+}
+
+Trace runStack(const Case& c) {
+    WeightReader reader(c.weights);
+    const AtlasStage stage(reader, "", c.config, c.config.stages.at(0));
+    TokenMaps tokens = buildTokenMaps(c.io.at("token_map_f16").to(at::kFloat), c.config, {});
+    Trace trace, inner;
+    const auto keep = [&](const std::string& name) {
+        for (size_t s = 0; s < tokens.maps.size(); ++s)
+            trace[name + std::to_string(s)] =
+                toWindows(tokens.maps[s], tokens.scales.geometry[s].window);
+    };
+    keep("built.scale");
+    stage.forward(tokens, {}, kEverything, &inner);
+    for (const auto& [name, value] : inner) trace["stage0." + name] = value;
+    keep("stage0.scale");
+    return trace;
+}
+
+Trace runBlock(const Case& c) {
+    WeightReader reader(c.weights);
+    const AtlasBlock block(reader, "", c.config, c.config.stages.at(0));
+    reader.finish("block");
+    BlockScales scales;
+    scales.geometry = listScales(c.record.at("config").at("token_side").get<int64_t>(),
+                                 c.config.windowSide, c.config.poolRatio);
+    scales.valid.resize(scales.geometry.size());
+    std::vector<at::Tensor> maps;
+    for (size_t s = 0; s < scales.geometry.size(); ++s)
+        maps.push_back(toRaster(c.io.at("input_f16.scale" + std::to_string(s)).to(at::kFloat),
+                                scales.geometry[s].window, scales.geometry[s].rows));
+    Trace trace;
+    block.forward(maps, scales, {}, kEverything, &trace);
+    for (size_t s = 0; s < maps.size(); ++s)
+        trace["output.scale" + std::to_string(s)] = toWindows(maps[s], scales.geometry[s].window);
+    return trace;
+}
+
+Trace runPosition(const Case& c) {
+    StateDict named;  // the block's names, with weights that only the position embedding needs
+    AtlasConfig config = c.config;
+    config.stages = {AtlasStageConfig{}};
+    named = initialAtlasWeights(config, 1);
+    StateDict block;
+    const std::string prefix = "atlas_models.0.levels.0.blocks.0.";
+    for (const auto& [name, tensor] : named)
+        if (name.starts_with(prefix)) block[name.substr(prefix.size())] = tensor;
+    for (const auto& [name, tensor] : c.weights) block["posemb.0." + name] = tensor;
+    WeightReader reader(block);
+    const AtlasBlock layer(reader, "", config, config.stages[0]);
+    reader.finish("position");
+    Trace trace;
+    for (const auto& side : c.record.at("config").at("window_sides")) {
+        const std::string name = std::to_string(side.get<int64_t>());
+        trace["output.side" + name] = c.io.at("input_f16.side" + name).to(at::kFloat) +
+                                      layer.positionEmbedding(0, side.get<int64_t>());
+    }
+    return trace;
+}
+
+const std::map<std::string, Trace (*)(const Case&)> kKinds{{"model", runModel},
+                                                           {"stem", runStem},
+                                                           {"stack", runStack},
+                                                           {"block", runBlock},
+                                                           {"position", runPosition}};
+
+bool isInput(const std::string& name) {
+    return name.find("_f16") != std::string::npos || name.ends_with("_u8") || name == "token_mask";
+}
+
+void compare(const Case& c, const Trace& trace) {
+    const double tolerance = c.record.at("tolerance").at("rel").get<double>();
+    const bool smallValues =
+        c.record.at("name").get<std::string>().find("small_values") != std::string::npos;
+    at::Tensor saved;
+    if (c.record.at("config").contains("saved_windows_of_scale0")) {
+        auto list = c.record["config"]["saved_windows_of_scale0"].get<std::vector<int64_t>>();
+        saved = at::from_blob(list.data(), {static_cast<int64_t>(list.size())}, at::kLong).clone();
+    }
+    int compared = 0;
+    for (const auto& [name, expected] : c.io) {
+        if (isInput(name)) continue;
+        ASSERT_TRUE(trace.contains(name)) << name << " was not computed";
+        at::Tensor mine = trace.at(name).to(at::kFloat);
+        if (saved.defined() && name.ends_with(".scale0") && !name.starts_with("contributions"))
+            mine = mine.index_select(0, saved);
+        ASSERT_EQ(mine.sizes(), expected.sizes()) << name;
+        const double peak = expected.abs().max().to(at::kFloat).item<double>();
+        const double gap = (mine - expected).abs().max().item<double>();
+        EXPECT_LE(gap, tolerance * (smallValues ? peak : std::max(1.0, peak))) << name;
+        ++compared;
+    }
+    EXPECT_GT(compared, 0);
+}
+
+class GoldenTest : public testing::Test {
+  public:
+    explicit GoldenTest(fs::path path) : path_(std::move(path)) {}
+
+    void TestBody() override {
+        const at::NoGradGuard noGradient;
+        std::ifstream file(path_);
+        const json record = json::parse(file);
+        const std::string kind = record.value("kind", "unknown");
+        const std::string name = path_.stem().string();
+        if (!name.starts_with("atlas_") || !kKinds.contains(kind))
+            GTEST_SKIP() << "SKIPPED: " << name << " (kind " << kind << ") is not built yet";
+        const Case c(path_);
+        const Autocast autocast(c.record.at("dtype") == "bfloat16_autocast");
+        compare(c, kKinds.at(kind)(c));
+    }
+
+  private:
+    fs::path path_;
+};
+
+class MissingGolden : public testing::Test {
+    void TestBody() override { ATLAS_REQUIRE_DATA(test::dataRoot() / "golden"); }
+};
+
+void registerCases() {
+    const fs::path folder = test::dataRoot() / "golden";
+    if (!fs::exists(folder)) {
+        testing::RegisterTest("Golden", "data", nullptr, nullptr, __FILE__, __LINE__,
+                              [] { return static_cast<testing::Test*>(new MissingGolden); });
+        return;
+    }
+    std::vector<fs::path> paths;
+    for (const auto& entry : fs::directory_iterator(folder))
+        if (entry.path().extension() == ".json") paths.push_back(entry.path());
+    std::sort(paths.begin(), paths.end());
+    for (const auto& path : paths) {
+        std::ifstream file(path);
+        if (!json::parse(file).contains("io_file")) continue;
+        testing::RegisterTest("Golden", path.stem().string().c_str(), nullptr, nullptr, __FILE__,
+                              __LINE__, [path]() -> testing::Test* { return new GoldenTest(path); });
+    }
+}
+
+}  // namespace
+}  // namespace atlas::engine
+
+int main(int argc, char** argv) {
+    testing::InitGoogleTest(&argc, argv);
+    atlas::engine::registerCases();
+    return RUN_ALL_TESTS();
+}
