@@ -3,13 +3,13 @@
 //
 // Tolerance: the JSON's `tolerance`: |mine - expected| <= tol * max(1, peak), `peak` the largest
 // magnitude of the tensor; for *_small_values cases tol * peak, so that wrong eps values show.
-#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "engine/nn/atlas.h"
+#include "engine/nn/autocast.h"
 #include "engine/nn/safetensors.h"
 #include "tests/support/test_data.h"
 
@@ -20,26 +20,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 const TraceRequest kEverything{.attention = true, .contributions = true, .intermediate = true, .probe = {}};
-
-class Autocast {
-  public:
-    explicit Autocast(bool on) : on_(on) {
-        if (!on_) return;
-        at::autocast::set_autocast_enabled(at::kCPU, true);
-        at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
-        at::autocast::increment_nesting();
-    }
-    ~Autocast() {
-        if (!on_) return;
-        if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-        at::autocast::set_autocast_enabled(at::kCPU, false);
-    }
-    Autocast(const Autocast&) = delete;
-    Autocast& operator=(const Autocast&) = delete;
-
-  private:
-    bool on_;
-};
 
 struct Case {
     json record;
@@ -201,7 +181,7 @@ class GoldenTest : public testing::Test {
         if (!name.starts_with("atlas_") || !kKinds.contains(kind))
             GTEST_SKIP() << "SKIPPED: " << name << " (kind " << kind << ") is not built yet";
         const Case c(path_);
-        const Autocast autocast(c.record.at("dtype") == "bfloat16_autocast");
+        const Autocast autocast(c.record.at("dtype") == "bfloat16_autocast", at::kCPU);
         compare(c, kKinds.at(kind)(c));
     }
 

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "app/command_line.h"
+#include "app/interrupt.h"
+#include "app/options.h"
+#include "app/places.h"
+#include "engine/pipeline/classify_run.h"
+
+namespace atlas::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> listImages(const std::vector<std::string>& names) {
+    std::vector<std::string> images;
+    for (const auto& name : names) {
+        std::error_code error;
+        if (!fs::is_directory(name, error)) {
+            images.push_back(name);
+            continue;
+        }
+        std::vector<std::string> here;
+        for (const auto& entry : fs::directory_iterator(name, error))
+            if (entry.is_regular_file() && io::looksLikeImage(entry.path())) here.push_back(entry.path().string());
+        std::sort(here.begin(), here.end());
+        images.insert(images.end(), here.begin(), here.end());
+    }
+    return images;
+}
+
+engine::RunRequest requestOf(const ClassifyArguments& arguments) {
+    engine::RunRequest request;
+    request.modelDir = findModel(arguments.model);
+    request.out = arguments.out;
+    request.overlap = arguments.overlap;
+    request.device = arguments.device;
+    request.precision = arguments.precision;
+    request.attention = arguments.attention;
+    request.mask = !arguments.noMask;
+    request.open.alpha = parseAlpha(arguments.alpha);
+    if (!arguments.resolution.empty()) request.resolutionUm = engine::parseResolution(arguments.resolution);
+    if (!arguments.region.empty()) request.region = parseRegion(arguments.region);
+    return request;
+}
+
+void printProgress(const engine::RunProgress& p) {
+    if (p.state != engine::RunState::Running || p.contextsPerSecond <= 0) return;
+    std::fprintf(stderr, "\r  %lld of %lld contexts, %.1f a second, %.1f Mpx/s, %.0f s left, waiting for the %s   ",
+                 static_cast<long long>(p.done), static_cast<long long>(p.total), p.contextsPerSecond, p.megapixelsPerSecond,
+                 p.secondsLeft, p.bottleneck.c_str());
+}
+
+}  // namespace
+
+int runClassify(const ClassifyArguments& arguments) {
+    const auto images = listImages(arguments.images);
+    if (images.empty()) throw std::runtime_error("no images were found in what was given");
+    auto request = requestOf(arguments);
+    engine::ClassifierOptions options;
+    options.device = request.device;
+    options.precision = request.precision;
+    const std::shared_ptr<engine::Classifier> classifier = engine::Classifier::open(request.modelDir, options);
+    if (!arguments.json) std::cerr << "model " << classifier->config().name << " on " << classifier->deviceReason() << std::endl;
+    const auto cache = std::make_shared<io::TileCache>(size_t{256} << 20);
+    const auto stop = interruptToken();
+    int failures = 0;
+    nlohmann::json summary = nlohmann::json::array();
+    for (const auto& image : images) {
+        if (stop.stop_requested()) break;
+        request.image = image;
+        engine::ClassifyRun run(request, cache, classifier);
+        if (!arguments.json) std::cerr << image << std::endl;
+        const auto outcome = run.run(stop, [&](const engine::RunProgress& p) {
+            if (!arguments.json) printProgress(p);
+        });
+        const bool good = outcome.state == engine::RunState::Done;
+        failures += !good;
+        summary.push_back({{"image", image}, {"state", engine::runStateName(outcome.state)}, {"folder", outcome.folder.string()}, {"error", outcome.error},
+                           {"contexts", outcome.contexts}, {"seconds", outcome.seconds}, {"already_there", outcome.alreadyThere}, {"warnings", outcome.warnings}});
+        if (arguments.json) continue;
+        std::cerr << '\r';
+        if (!outcome.error.empty()) std::cerr << "atlasscope: " << outcome.error << std::endl;
+        for (const auto& warning : outcome.warnings) std::cerr << "  note: " << warning << std::endl;
+        if (!outcome.folder.empty())
+            std::cout << engine::runStateName(outcome.state) << (outcome.alreadyThere ? " before" : "") << ": " << outcome.folder.string()
+                      << "\n  overlay picture: " << (outcome.folder / "overlay.png").string() << std::endl;
+    }
+    if (arguments.json) std::cout << summary.dump(1) << std::endl;
+    return failures || stop.stop_requested() ? 1 : 0;
+}
+
+}  // namespace atlas::app

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The subcommands. Each prints to stdout, errors to stderr, and returns the exit code.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace atlas::app {
+
+struct InfoArguments {
+    std::vector<std::string> images;
+    bool readAll = false, json = false;
+    std::string alpha = "auto";
+};
+int runInfo(const InfoArguments& arguments);
+
+struct ClassifyArguments {
+    std::vector<std::string> images;  ///< files, folders or synthetic:...
+    std::string model, out, resolution, region, device = "auto", precision = "fp32", alpha = "auto";
+    double overlap = 0;
+    bool attention = false, noMask = false, json = false;
+};
+int runClassify(const ClassifyArguments& arguments);
+
+struct SampleArguments {
+    long long size = 8192;
+    unsigned long long seed = 7;
+    std::string out;
+    bool json = false;
+};
+int runSample(const SampleArguments& arguments);
+
+struct SelftestArguments {
+    bool json = false;
+};
+int runSelftest(const SelftestArguments& arguments);
+
+struct TrainArguments {
+    std::string data, config, out, validation;
+    bool json = false;
+};
+int runTrain(const TrainArguments& arguments);
+
+struct EvalArguments {
+    std::string data, model, record;
+    bool json = false;
+};
+int runEval(const EvalArguments& arguments);
+
+struct WindowArguments {
+    std::string image;    ///< opened at once; empty: the welcome page
+    std::string model;    ///< chosen in the run panel; empty: the first installed
+    std::string steps;    ///< steps file to play
+    bool classify = false;  ///< start classifying the image
+};
+int runWindow(const WindowArguments& arguments, int& argc, char** argv);
+
+}  // namespace atlas::app

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "app/places.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace atlas::app {
+namespace fs = std::filesystem;
+namespace {
+
+fs::path programDir() {
+#ifdef __linux__
+    std::error_code error;
+    const fs::path self = fs::read_symlink("/proc/self/exe", error);
+    if (!error) return self.parent_path();
+#endif
+    return fs::current_path();
+}
+
+fs::path userModels() {
+    if (const char* data = std::getenv("XDG_DATA_HOME")) return fs::path(data) / "atlasscope" / "models";
+    if (const char* home = std::getenv("HOME")) return fs::path(home) / ".local/share/atlasscope/models";
+    return {};
+}
+
+}  // namespace
+
+fs::path resourcesDir() {
+    std::vector<fs::path> places;
+    if (const char* given = std::getenv("ATLASSCOPE_RESOURCES")) places.emplace_back(given);
+    places.push_back(programDir() / "../share/atlasscope");
+    places.push_back(programDir() / "../../../resources");  // build/<preset>/bin of a source tree
+    places.emplace_back(ATLASSCOPE_SOURCE_RESOURCES);
+    std::string tried;
+    for (const auto& place : places) {
+        if (fs::exists(place / "models")) return fs::weakly_canonical(place);
+        tried += "\n  " + place.string();
+    }
+    throw std::runtime_error("the program's resources were not found; tried:" + tried);
+}
+
+std::vector<fs::path> installedModels() {
+    std::vector<fs::path> models;
+    for (const auto& root : {resourcesDir() / "models", userModels()}) {
+        std::error_code error;
+        std::vector<fs::path> here;
+        for (const auto& entry : fs::directory_iterator(root, error))
+            if (fs::exists(entry.path() / "config.json")) here.push_back(entry.path());
+        std::sort(here.begin(), here.end());
+        models.insert(models.end(), here.begin(), here.end());
+    }
+    return models;
+}
+
+fs::path findModel(const std::string& nameOrFolder) {
+    if (fs::exists(fs::path(nameOrFolder) / "config.json")) return nameOrFolder;
+    std::string known;
+    for (const auto& model : installedModels()) {
+        if (model.filename() == nameOrFolder) return model;
+        known += " " + model.filename().string();
+    }
+    throw std::runtime_error("there is no model \"" + nameOrFolder + "\": give a folder with a config.json, or one of:" + known);
+}
+
+}  // namespace atlas::app

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the program's own files lie, wherever it is installed.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+namespace atlas::app {
+
+/// The resources folder: $ATLASSCOPE_RESOURCES, beside the installed program, or of the source
+/// tree it was built from. Throws std::runtime_error naming the places tried.
+std::filesystem::path resourcesDir();
+
+/// Folders below resources/models and the user's model folder that hold a config.json, sorted.
+std::vector<std::filesystem::path> installedModels();
+
+/// A model by folder, or by the name of an installed one. Throws std::runtime_error.
+std::filesystem::path findModel(const std::string& nameOrFolder);
+
+/// The scene that `run` without arguments shows.
+inline constexpr const char* kSampleImage = "synthetic:size=16384,seed=7";
+
+}  // namespace atlas::app

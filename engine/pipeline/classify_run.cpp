@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/pipeline/classify_run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <ctime>
+#include <deque>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "engine/pipeline/journal.h"
+
+namespace atlas::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+namespace fs = std::filesystem;
+
+constexpr size_t kReaders = 2;
+constexpr size_t kBatchesAhead = 2;
+
+double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string timeNow() {
+    const std::time_t now = std::time(nullptr);
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    char text[32];
+    std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    return text;
+}
+
+int batchSize(const RunRequest& request, const ModelConfig& model) {
+    if (request.batch > 0) return request.batch;
+    return static_cast<int>(std::clamp<int64_t>(1024 * 1024 / (model.patchSizePx * model.patchSizePx), 1, 16));
+}
+
+struct ReadBatch {
+    std::vector<size_t> contexts;  // of the plan
+    std::vector<ContextPixels> pixels;
+};
+
+}  // namespace
+
+/// The state of one call of run().
+class ClassifyRun::Work {
+  public:
+    Work(ClassifyRun& owner, std::stop_token stop, const Report& report) : owner_(owner), stop_(std::move(stop)), report_(report) {}
+
+    RunOutcome go() {
+        start_ = Clock::now();
+        report_(progress_);
+        open();
+        plan();
+        if (fs::exists(published_ / "run.json")) return publishedBefore();
+        fs::create_directories(partial_);
+        prepare();
+        classify();
+        return publish();
+    }
+
+  private:
+    void open() {
+        const auto& request = owner_.request_;
+        const auto source = io::openImage(request.image, request.open);
+        const auto display = request.display ? *request.display : io::defaultDisplay(source->info());
+        image_ = std::make_unique<io::ColorSource>(source, display, owner_.cache_);
+        classifier_ = owner_.classifier();
+        if (!classifier_) {
+            ClassifierOptions options;
+            options.device = request.device;
+            options.precision = request.precision;
+            classifier_ = Classifier::open(request.modelDir, options);
+            const std::lock_guard lock(owner_.mutex_);
+            owner_.classifier_ = classifier_;
+        }
+        progress_.device = classifier_->deviceReason();
+    }
+
+    void plan() {
+        record_.request = owner_.request_;
+        record_.model = classifier_->config();
+        record_.plan = planRun(*image_, record_.model, owner_.request_);
+        record_.device = classifier_->deviceReason();
+        record_.versions = image_->info().reader + ", " + classifier_->versions();
+        record_.startedAt = timeNow();
+        record_.warnings = image_->info().warnings;
+        record_.sourceFingerprint = sourceFingerprint(owner_.request_.image);
+        record_.modelSha256 = fileSha256(owner_.request_.modelDir / "model.safetensors");
+        record_.runId = runId();
+        const fs::path root = runRoot(owner_.request_.out, owner_.request_.image);
+        published_ = root / record_.runId;
+        partial_ = root / (record_.runId + ".partial");
+        progress_.total = static_cast<int64_t>(record_.plan.contexts.size());
+        progress_.state = RunState::Running;
+        report_(progress_);
+    }
+
+    /// Follows from everything that the results depend on.
+    std::string runId() const {
+        const auto& r = owner_.request_;
+        const auto& p = record_.plan;
+        const auto& d = image_->settings();
+        return derivedUuid(nlohmann::json{{"source", record_.sourceFingerprint}, {"model", record_.modelSha256},
+                                          {"config", record_.model.network.toJson()}, {"overlap", r.overlap}, {"mask", r.mask},
+                                          {"attention", r.attention}, {"precision", r.precision},
+                                          {"um", {p.umPerPixelX, p.umPerPixelY}},
+                                          {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
+                                          {"bands", d.bands}, {"stretch", static_cast<int>(d.stretch)}, {"range", d.range},
+                                          {"alpha", static_cast<int>(r.open.alpha)}}.dump());
+    }
+
+    RunOutcome publishedBefore() {
+        RunOutcome outcome;
+        outcome.state = RunState::Done;
+        outcome.folder = published_;
+        outcome.alreadyThere = true;
+        outcome.contexts = progress_.done = progress_.total;
+        progress_.state = RunState::Done;
+        report_(progress_);
+        return outcome;
+    }
+
+    void prepare() {
+        auto stitcher = std::make_shared<Stitcher>(record_.plan, record_.model, owner_.request_.attention);
+        results_.resize(record_.plan.contexts.size());
+        finished_.assign(results_.size(), false);
+        journal_ = std::make_unique<Journal>(partial_ / "journal", [&](int64_t index, ContextResult result) {
+            if (index < 0 || static_cast<size_t>(index) >= results_.size()) return;
+            stitcher->add(record_.plan.contexts[static_cast<size_t>(index)], result);
+            keep(static_cast<size_t>(index), std::move(result));
+        });
+        resumed_ = progress_.done;
+        const auto size = static_cast<size_t>(batchSize(owner_.request_, record_.model));
+        std::vector<size_t> batch;
+        for (size_t i = 0; i < results_.size(); ++i) {
+            if (!finished_[i]) batch.push_back(i);
+            if (batch.size() == size || (i + 1 == results_.size() && !batch.empty())) waiting_.push_back(std::exchange(batch, {}));
+        }
+        stitcher_ = stitcher;
+        const std::lock_guard lock(owner_.mutex_);
+        owner_.stitcher_ = stitcher;
+    }
+
+    void keep(size_t index, ContextResult result) {
+        result.received.clear();  // the stitcher has them
+        result.mass.clear();
+        results_[index] = std::move(result);
+        finished_[index] = true;
+        ++progress_.done;
+    }
+
+    /// The batch nearest to what the user looks at. Holds the mutex.
+    std::vector<size_t> takeNearest() {
+        auto best = waiting_.begin();
+        const double fx = owner_.focusX_, fy = owner_.focusY_;
+        if (fx >= 0) {
+            double least = std::numeric_limits<double>::max();
+            for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
+                const auto& c = record_.plan.contexts[it->front()];
+                const double dx = c.x + record_.plan.contextWidth / 2 - fx, dy = c.y + record_.plan.contextHeight / 2 - fy;
+                if (dx * dx + dy * dy < least) {
+                    least = dx * dx + dy * dy;
+                    best = it;
+                }
+            }
+        }
+        std::vector<size_t> batch = std::move(*best);
+        waiting_.erase(best);
+        return batch;
+    }
+
+    void read(const std::stop_token& end) {
+        for (;;) {
+            ReadBatch batch;
+            {
+                std::unique_lock lock(mutex_);
+                if (!changed_.wait(lock, end, [&] { return ready_.size() < kBatchesAhead; })) return;
+                if (waiting_.empty()) return;
+                batch.contexts = takeNearest();
+                ++inFlight_;
+            }
+            try {
+                for (size_t index : batch.contexts) batch.pixels.push_back(readContext(record_.plan.contexts[index]));
+            } catch (...) {
+                const std::lock_guard lock(mutex_);
+                failure_ = std::current_exception();
+                --inFlight_;
+                changed_.notify_all();
+                return;
+            }
+            const std::lock_guard lock(mutex_);
+            --inFlight_;
+            ready_.push_back(std::move(batch));
+            changed_.notify_all();
+        }
+    }
+
+    ContextPixels readContext(const Context& context) const {
+        const int side = static_cast<int>(record_.model.patchSizePx);
+        return {image_->resample(context.x, context.y, record_.plan.contextWidth, record_.plan.contextHeight, side, side).rgba};
+    }
+
+    bool next(ReadBatch& batch) {
+        std::unique_lock lock(mutex_);
+        const auto from = Clock::now();
+        changed_.wait(lock, [&] { return !ready_.empty() || failure_ || (waiting_.empty() && inFlight_ == 0); });
+        waited_ += secondsSince(from);
+        if (failure_) std::rethrow_exception(failure_);
+        if (ready_.empty()) return false;
+        batch = std::move(ready_.front());
+        ready_.pop_front();
+        changed_.notify_all();
+        return true;
+    }
+
+    void classify() {
+        const auto begin = Clock::now();
+        std::vector<std::jthread> readers;
+        for (size_t i = 0; i < kReaders; ++i) readers.emplace_back([this](const std::stop_token& end) { read(end); });
+        ReadBatch batch;
+        while (!stop_.stop_requested() && next(batch)) {
+            const auto results = classifier_->classify(batch.pixels, owner_.request_.attention);
+            for (size_t i = 0; i < results.size(); ++i) {
+                const size_t index = batch.contexts[i];
+                journal_->append(static_cast<int64_t>(index), results[i]);
+                stitcher_->add(record_.plan.contexts[index], results[i]);
+                keep(index, results[i]);
+            }
+            reportSpeed(secondsSince(begin));
+        }
+        for (auto& reader : readers) reader.request_stop();
+        changed_.notify_all();
+    }
+
+    void reportSpeed(double seconds) {
+        const double count = static_cast<double>(progress_.done - resumed_);
+        progress_.contextsPerSecond = count / seconds;
+        progress_.megapixelsPerSecond = count * record_.plan.contextWidth * record_.plan.contextHeight / 1e6 / seconds;
+        progress_.secondsLeft = static_cast<double>(progress_.total - progress_.done) / std::max(1e-9, progress_.contextsPerSecond);
+        progress_.bottleneck = waited_ > 0.5 * seconds ? "reading" : "network";
+        report_(progress_);
+    }
+
+    RunOutcome publish() {
+        const bool complete = progress_.done == progress_.total;
+        progress_.state = RunState::Publishing;
+        report_(progress_);
+        record_.state = complete ? RunState::Done : RunState::Cancelled;
+        record_.seconds = secondsSince(start_);
+        for (const auto& line : image_->source()->damage()) record_.warnings.push_back(line);
+        for (size_t i = 0; i < results_.size(); ++i)
+            if (!results_[i].probabilities.empty())
+                record_.rows.push_back({record_.plan.contexts[i], results_[i].probabilities, results_[i].meanMass});
+        if (complete && record_.rows.empty())
+            throw std::runtime_error(owner_.request_.image + ": no part of the image could be read");
+        writeRunFiles(partial_, record_, stitcher_->layers(), *image_);
+        RunOutcome outcome;
+        outcome.state = record_.state;
+        outcome.folder = partial_;
+        outcome.contexts = static_cast<int64_t>(record_.rows.size());
+        outcome.seconds = record_.seconds;
+        outcome.warnings = record_.warnings;
+        if (complete) {
+            journal_.reset();
+            fs::remove(partial_ / "journal");
+            fs::rename(partial_, published_);
+            outcome.folder = published_;
+        }
+        progress_.state = outcome.state;
+        progress_.secondsLeft = 0;
+        report_(progress_);
+        return outcome;
+    }
+
+    ClassifyRun& owner_;
+    std::stop_token stop_;
+    const Report& report_;
+    Clock::time_point start_;
+    RunProgress progress_;
+    RunRecord record_;
+    fs::path published_, partial_;
+    std::unique_ptr<io::ColorSource> image_;
+    std::shared_ptr<Classifier> classifier_;
+    std::shared_ptr<Stitcher> stitcher_;
+    std::unique_ptr<Journal> journal_;
+    std::vector<ContextResult> results_;
+    std::vector<bool> finished_;
+    int64_t resumed_ = 0;
+    double waited_ = 0;
+    std::mutex mutex_;
+    std::condition_variable_any changed_;
+    std::deque<std::vector<size_t>> waiting_;
+    std::deque<ReadBatch> ready_;
+    size_t inFlight_ = 0;
+    std::exception_ptr failure_;
+};
+
+ClassifyRun::ClassifyRun(RunRequest request, std::shared_ptr<io::TileCache> cache, std::shared_ptr<Classifier> classifier)
+    : request_(std::move(request)), cache_(std::move(cache)), classifier_(std::move(classifier)) {}
+
+ClassifyRun::~ClassifyRun() = default;
+
+RunOutcome ClassifyRun::run(std::stop_token stop, const Report& report) {
+    std::string cause;
+    try {
+        return Work(*this, std::move(stop), report).go();
+    } catch (const std::exception& error) {
+        cause = error.what();
+    } catch (...) {
+        cause = request_.image + ": an unknown error";
+    }
+    RunOutcome outcome;
+    outcome.error = cause;
+    RunProgress progress;
+    progress.state = RunState::Failed;
+    progress.error = cause;
+    report(progress);
+    return outcome;
+}
+
+void ClassifyRun::setFocus(double x, double y) {
+    focusX_ = x;
+    focusY_ = y;
+}
+
+bool ClassifyRun::snapshot(RunLayers& layers) const {
+    std::shared_ptr<Stitcher> stitcher;
+    {
+        const std::lock_guard lock(mutex_);
+        stitcher = stitcher_;
+    }
+    if (!stitcher) return false;
+    layers = stitcher->layers();
+    return true;
+}
+
+std::shared_ptr<Classifier> ClassifyRun::classifier() const {
+    const std::lock_guard lock(mutex_);
+    return classifier_;
+}
+
+}  // namespace atlas::engine

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// The files of a run: written when it is published, read by the window and by scripts.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "engine/pipeline/stitcher.h"
+
+namespace atlas::engine {
+
+/// One classified context, as in tiles.csv.
+struct ContextRow {
+    Context context;
+    std::vector<float> probabilities;
+    std::vector<float> meanMass;
+};
+
+/// Everything that the files of a run are made from.
+struct RunRecord {
+    RunRequest request;
+    RunPlan plan;
+    ModelConfig model;
+    std::string runId, modelSha256, sourceFingerprint;
+    std::string device, versions, startedAt;
+    double seconds = 0;
+    RunState state = RunState::Done;
+    std::vector<std::string> warnings;
+    std::vector<ContextRow> rows;  ///< in plan order
+};
+
+/// Hex SHA-256 of a file. Throws std::runtime_error.
+std::string fileSha256(const std::filesystem::path& path);
+/// Cheap identity of an image: its name, size, and first and last MiB. Throws std::runtime_error.
+std::string sourceFingerprint(const std::string& path);
+/// A UUID (version 5 layout) that follows from `text` alone.
+std::string derivedUuid(const std::string& text);
+
+/// `out`/<file name with extension>.atlas
+std::filesystem::path runRoot(const std::filesystem::path& out, const std::string& image);
+
+/// Writes classes.tif, prob.tif, attention_s<k>.tif, mass.tif, tiles.csv, tiles.geojson,
+/// overlay.png, summary.json and run.json into `dir`. Throws with path and cause.
+void writeRunFiles(const std::filesystem::path& dir, const RunRecord& record, const RunLayers& layers, const io::ColorSource& image);
+
+/// A finished or partial run read back.
+struct LoadedRun {
+    std::filesystem::path dir;
+    std::string state, image, modelName, modelDir;
+    std::vector<std::string> classNames;
+    std::vector<std::array<uint8_t, 3>> classColors;
+    std::vector<double> tokenSidesUm;  ///< one a scale, finest first
+    bool ground = false;
+    RunLayers layers;
+};
+
+/// Throws std::runtime_error with path and cause.
+LoadedRun loadRun(const std::filesystem::path& dir);
+
+/// Finished runs of an image below `out`, newest first.
+std::vector<std::filesystem::path> findRuns(const std::filesystem::path& out, const std::string& image);
+
+}  // namespace atlas::engine

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the contexts of a run lie. Plain values.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "engine/nn/model_config.h"
+#include "engine/pipeline/run_request.h"
+
+namespace atlas::engine {
+
+struct Context {
+    int64_t column = 0, row = 0;       ///< in the grid of the plan
+    double x = 0, y = 0;               ///< top left, level-0 pixels
+};
+
+/// Squares of the model's physical size on a grid that starts at the region's top left corner.
+struct RunPlan {
+    io::Rect region;                   ///< level-0 pixels
+    double umPerPixelX = 0, umPerPixelY = 0;
+    double contextWidth = 0, contextHeight = 0;  ///< level-0 pixels
+    double strideX = 0, strideY = 0;
+    int64_t columns = 0, rows = 0;
+    int cellsPerContext = 1;           ///< cells of the result rasters along a context's side
+    std::vector<Context> contexts;     ///< those left after the mask, row by row
+    int level = 0;                     ///< that pixels are read from
+    double levelDownsample = 1;
+
+    /// Cells of the class and probability rasters: contextWidth / cellsPerContext px each.
+    int64_t gridColumns() const;
+    int64_t gridRows() const;
+};
+
+/// Throws std::runtime_error where the image has no resolution, or one that does not suit the
+/// model, or where the mask leaves nothing.
+RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const RunRequest& request);
+
+/// Share of 0 to 1 of each cell of a coarse map that is tissue (slides: Otsu's threshold of the
+/// saturation, or of the brightness on a dark ground) or data (rasters).
+struct ForegroundMap {
+    int width = 0, height = 0;
+    std::vector<uint8_t> inside;  ///< 0 or 1, over the whole image
+    /// Share of a level-0 rectangle that is inside.
+    double share(const io::ImageInfo& info, double x, double y, double w, double h) const;
+};
+ForegroundMap findForeground(const io::ColorSource& image);
+
+}  // namespace atlas::engine

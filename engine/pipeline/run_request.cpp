@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/pipeline/run_request.h"
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace atlas::engine {
+
+const char* runStateName(RunState state) {
+    switch (state) {
+        case RunState::Planning: return "planning";
+        case RunState::Running: return "running";
+        case RunState::Publishing: return "publishing";
+        case RunState::Done: return "done";
+        case RunState::Cancelled: return "cancelled";
+        case RunState::Failed: break;
+    }
+    return "failed";
+}
+
+double parseResolution(const std::string& text) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    std::string unit = end;
+    while (!unit.empty() && unit.front() == ' ') unit.erase(0, 1);
+    double um = 0;
+    if (unit == "um" || unit == "\xc2\xb5m" || unit == "\xce\xbcm") um = 1;
+    if (unit == "mm") um = 1e3;
+    if (unit == "cm") um = 1e4;
+    if (unit == "m") um = 1e6;
+    if (unit == "km") um = 1e9;
+    if (end == text.c_str() || um == 0 || !(value > 0) || !std::isfinite(value))
+        throw std::invalid_argument("resolution \"" + text + "\" is not understood: give a number with a unit, such as 0.5um or 0.3m");
+    return value * um;
+}
+
+std::string lengthText(double um, bool ground) {
+    double value = um;
+    const char* unit = "\xc2\xb5m";
+    if (ground || um >= 1e6) {
+        value = um / 1e6;
+        unit = "m";
+        if (value >= 1000) {
+            value /= 1000;
+            unit = "km";
+        } else if (value < 0.01) {
+            value *= 1000;
+            unit = "mm";
+        }
+    } else if (um >= 1000) {
+        value = um / 1000;
+        unit = "mm";
+    }
+    char number[32];
+    std::snprintf(number, sizeof number, value >= 100 ? "%.0f" : "%.3g", value);
+    return std::string(number) + " " + unit;
+}
+
+}  // namespace atlas::engine

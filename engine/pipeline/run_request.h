@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What to classify and how; and what a run reports while it goes on. Plain values.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/color_source.h"
+#include "io/reader_registry.h"
+
+namespace atlas::engine {
+
+struct RunRequest {
+    std::string image;
+    std::filesystem::path modelDir;
+    std::filesystem::path out;  ///< root of the run folders
+    std::optional<double> resolutionUm;  ///< given by the user, micrometres a level-0 pixel
+    double overlap = 0;                  ///< share of a context's side, below 0.9
+    std::optional<io::Rect> region;      ///< level-0 pixels
+    std::string device = "auto";
+    std::string precision = "fp32";
+    bool attention = true;
+    bool mask = true;  ///< leave out contexts without tissue or data
+    int batch = 0;     ///< 0: chosen by the size of a context
+    io::OpenOptions open;
+    std::optional<io::DisplaySettings> display;  ///< bands and stretch; default of the image
+};
+
+enum class RunState { Planning, Running, Publishing, Done, Cancelled, Failed };
+const char* runStateName(RunState state);
+
+struct RunProgress {
+    RunState state = RunState::Planning;
+    int64_t done = 0, total = 0;
+    double contextsPerSecond = 0, megapixelsPerSecond = 0;
+    double secondsLeft = -1;  ///< below 0: not known yet
+    std::string bottleneck;   ///< reading or network
+    std::string device;
+    std::string error;
+};
+
+/// `0.5um`, `0.5 µm`, `0.3m` or `25cm` to micrometres; throws std::invalid_argument with the reason.
+double parseResolution(const std::string& text);
+
+/// "0.5 µm", "0.3 m", "1.2 km": a length with sensible digits.
+std::string lengthText(double um, bool ground);
+
+}  // namespace atlas::engine

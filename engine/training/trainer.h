@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fits an Atlas network and evaluates one. Plain objects with run(stop, progress); the command
+// line and the tests run the same code. The recipe follows atlas_checkpoints.md, "Training".
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "engine/nn/model_config.h"
+#include "engine/training/augment.h"
+#include "engine/training/dataset.h"
+
+namespace atlas::engine {
+
+struct TrainingOptions {
+    int64_t epochs = 40;
+    int64_t batch = 32;
+    double learningRate = 1e-3, minLearningRate = 1e-6;
+    double weightDecay = 0.05;
+    double warmupEpochs = 3;
+    double labelSmoothing = 0.1;
+    double mixupAlpha = 0.4, mixupProbability = 0.5;
+    double dropPath = 0.09;
+    double clipNorm = 5;
+    double ema = 0;  ///< decay of the averaged weights a step; 0: none are kept
+    uint64_t seed = 1;
+    std::string precision = "auto";  ///< auto, fp32 or bf16; auto measures once
+    AugmentOptions augment;
+};
+
+/// The file that `train --config` reads: a model to make and how to fit it.
+struct TrainingPlan {
+    ModelConfig model;
+    TrainingOptions options;
+
+    /// Throws ModelError with path and key. Class names come from the data.
+    static TrainingPlan load(const std::filesystem::path& path);
+};
+
+struct TrainingProgress {
+    int64_t epoch = 0, epochs = 0, step = 0, steps = 0;
+    double loss = 0;                ///< mean of this epoch so far
+    double validationAccuracy = -1;  ///< of the last epoch; below 0 where not measured
+    double secondsLeft = 0;
+    double samplesPerSecond = 0;
+};
+
+class Trainer {
+  public:
+    using Report = std::function<void(const TrainingProgress&)>;
+
+    /// Checkpoints lie in `out`/checkpoint; a run with the same plan and data goes on from there.
+    Trainer(TrainingPlan plan, const Dataset& data, const Dataset* validation,
+            std::filesystem::path out);
+
+    /// True when finished; false when stopped (the checkpoint of the last epoch is kept).
+    /// Writes `out`/config.json and model.safetensors at the end of every epoch.
+    bool run(std::stop_token stop, const Report& report);
+
+  private:
+    TrainingPlan plan_;
+    const Dataset& data_;
+    const Dataset* validation_;
+    std::filesystem::path out_;
+};
+
+struct Evaluation {
+    std::vector<std::string> classNames;
+    std::vector<bool> arrangementOnly;
+    std::vector<std::vector<int64_t>> confusion;  ///< [truth][prediction], contexts of clear truth
+    int64_t count = 0, right = 0;
+    int64_t mixedCount = 0, mixedRight = 0;  ///< contexts below 60 % of one class, apart
+    double secondsPerSample = 0;
+
+    double accuracy() const { return count ? static_cast<double>(right) / static_cast<double>(count) : 0; }
+    double classAccuracy(size_t label) const;
+    /// Over the classes of that kind; 0 where there are none.
+    double groupAccuracy(bool arrangement) const;
+    nlohmann::json toJson() const;
+};
+
+/// Wilson's 95 % interval of a share.
+std::array<double, 2> wilsonInterval(int64_t right, int64_t count);
+
+/// Classifies every sample of `data` with the model folder. Class names are matched by name;
+/// throws ModelError where they differ.
+Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data,
+                         std::stop_token stop = {});
+
+}  // namespace atlas::engine
