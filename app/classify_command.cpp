@@ -26,7 +26,8 @@ std::vector<std::string> listImages(const std::vector<std::string>& names) {
         }
         std::vector<std::string> here;
         for (const auto& entry : fs::directory_iterator(name, error))
-            if (entry.is_regular_file() && io::looksLikeImage(entry.path())) here.push_back(entry.path().string());
+            if (entry.is_regular_file() && io::looksLikeImage(entry.path()))
+                here.push_back(entry.path().string());
         std::sort(here.begin(), here.end());
         images.insert(images.end(), here.begin(), here.end());
     }
@@ -43,16 +44,19 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
     request.attention = arguments.attention;
     request.mask = !arguments.noMask;
     request.open.alpha = parseAlpha(arguments.alpha);
-    if (!arguments.resolution.empty()) request.resolutionUm = engine::parseResolution(arguments.resolution);
+    if (!arguments.resolution.empty())
+        request.resolutionUm = engine::parseResolution(arguments.resolution);
     if (!arguments.region.empty()) request.region = parseRegion(arguments.region);
     return request;
 }
 
 void printProgress(const engine::RunProgress& p) {
     if (p.state != engine::RunState::Running || p.contextsPerSecond <= 0) return;
-    std::fprintf(stderr, "\r  %lld of %lld contexts, %.1f a second, %.1f Mpx/s, %.0f s left, waiting for the %s   ",
-                 static_cast<long long>(p.done), static_cast<long long>(p.total), p.contextsPerSecond, p.megapixelsPerSecond,
-                 p.secondsLeft, p.bottleneck.c_str());
+    std::fprintf(
+        stderr,
+        "\r  %lld of %lld contexts, %.1f a second, %.1f Mpx/s, %.0f s left, waiting for the %s   ",
+        static_cast<long long>(p.done), static_cast<long long>(p.total), p.contextsPerSecond,
+        p.megapixelsPerSecond, p.secondsLeft, p.bottleneck.c_str());
 }
 
 }  // namespace
@@ -64,8 +68,11 @@ int runClassify(const ClassifyArguments& arguments) {
     engine::ClassifierOptions options;
     options.device = request.device;
     options.precision = request.precision;
-    const std::shared_ptr<engine::Classifier> classifier = engine::Classifier::open(request.modelDir, options);
-    if (!arguments.json) std::cerr << "model " << classifier->config().name << " on " << classifier->deviceReason() << std::endl;
+    const std::shared_ptr<engine::Classifier> classifier =
+        engine::Classifier::open(request.modelDir, options);
+    if (!arguments.json)
+        std::cerr << "model " << classifier->config().name << " on " << classifier->deviceReason()
+                  << std::endl;
     const auto cache = std::make_shared<io::TileCache>(size_t{256} << 20);
     const auto stop = interruptToken();
     int failures = 0;
@@ -80,15 +87,24 @@ int runClassify(const ClassifyArguments& arguments) {
         });
         const bool good = outcome.state == engine::RunState::Done;
         failures += !good;
-        summary.push_back({{"image", image}, {"state", engine::runStateName(outcome.state)}, {"folder", outcome.folder.string()}, {"error", outcome.error},
-                           {"contexts", outcome.contexts}, {"seconds", outcome.seconds}, {"already_there", outcome.alreadyThere}, {"warnings", outcome.warnings}});
+        summary.push_back({{"image", image},
+                           {"state", engine::runStateName(outcome.state)},
+                           {"folder", outcome.folder.string()},
+                           {"error", outcome.error},
+                           {"contexts", outcome.contexts},
+                           {"seconds", outcome.seconds},
+                           {"already_there", outcome.alreadyThere},
+                           {"warnings", outcome.warnings}});
         if (arguments.json) continue;
         std::cerr << '\r';
         if (!outcome.error.empty()) std::cerr << "atlasscope: " << outcome.error << std::endl;
-        for (const auto& warning : outcome.warnings) std::cerr << "  note: " << warning << std::endl;
+        for (const auto& warning : outcome.warnings)
+            std::cerr << "  note: " << warning << std::endl;
         if (!outcome.folder.empty())
-            std::cout << engine::runStateName(outcome.state) << (outcome.alreadyThere ? " before" : "") << ": " << outcome.folder.string()
-                      << "\n  overlay picture: " << (outcome.folder / "overlay.png").string() << std::endl;
+            std::cout << engine::runStateName(outcome.state)
+                      << (outcome.alreadyThere ? " before" : "") << ": " << outcome.folder.string()
+                      << "\n  overlay picture: " << (outcome.folder / "overlay.png").string()
+                      << std::endl;
     }
     if (arguments.json) std::cout << summary.dump(1) << std::endl;
     return failures || stop.stop_requested() ? 1 : 0;

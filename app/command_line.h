@@ -48,9 +48,9 @@ struct EvalArguments {
 int runEval(const EvalArguments& arguments);
 
 struct WindowArguments {
-    std::string image;    ///< opened at once; empty: the welcome page
-    std::string model;    ///< chosen in the run panel; empty: the first installed
-    std::string steps;    ///< steps file to play
+    std::string image;      ///< opened at once; empty: the welcome page
+    std::string model;      ///< chosen in the run panel; empty: the first installed
+    std::string steps;      ///< steps file to play
     bool classify = false;  ///< start classifying the image
 };
 int runWindow(const WindowArguments& arguments, int& argc, char** argv);

@@ -29,29 +29,46 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     auto* info = app.add_subcommand("info", "What an image is: size, levels, bands, resolution");
     info->add_option("images", a.info.images, "Image files")->required();
     info->add_flag("--read-all", a.info.readAll, "Read every pixel of level 0 and report damage");
-    info->add_option("--alpha", a.info.alpha, "Is a band tagged as alpha transparency? auto, yes, no");
+    info->add_option("--alpha", a.info.alpha,
+                     "Is a band tagged as alpha transparency? auto, yes, no");
     info->add_flag("--json", a.info.json, "Print JSON");
     onCall(info, a.info, runInfo, code);
 
     auto* classify = app.add_subcommand("classify", "Classify images or whole folders");
-    classify->add_option("images", a.classify.images, "Image files, folders, or synthetic:size=N,seed=S")->required();
-    classify->add_option("--model", a.classify.model, "Model folder, or the name of an installed model")->required();
+    classify
+        ->add_option("images", a.classify.images,
+                     "Image files, folders, or synthetic:size=N,seed=S")
+        ->required();
+    classify
+        ->add_option("--model", a.classify.model, "Model folder, or the name of an installed model")
+        ->required();
     classify->add_option("--out", a.classify.out, "Folder for the results")->required();
-    classify->add_option("--resolution", a.classify.resolution, "Size of a pixel where the image does not say it: 0.5um, 0.3m");
-    classify->add_option("--overlap", a.classify.overlap, "Share of a context's side that neighbours share, 0 to 0.9");
+    classify->add_option("--resolution", a.classify.resolution,
+                         "Size of a pixel where the image does not say it: 0.5um, 0.3m");
+    classify->add_option("--overlap", a.classify.overlap,
+                         "Share of a context's side that neighbours share, 0 to 0.9");
     classify->add_option("--region", a.classify.region, "X,Y,WIDTH,HEIGHT in pixels");
     classify->add_option("--device", a.classify.device, "auto, cpu, cuda or cuda:N");
-    classify->add_option("--precision", a.classify.precision, "fp32, bf16, or auto (the faster of both here)")->check(CLI::IsMember({"fp32", "bf16", "auto"}));
-    classify->add_flag("--attention", a.classify.attention, "Attention maps, one a scale, and the mass of each scale");
+    classify
+        ->add_option("--precision", a.classify.precision,
+                     "fp32, bf16, or auto (the faster of both here)")
+        ->check(CLI::IsMember({"fp32", "bf16", "auto"}));
+    classify->add_flag("--attention", a.classify.attention,
+                       "Attention maps, one a scale, and the mass of each scale");
     classify->add_flag("--no-mask", a.classify.noMask, "Classify background and empty parts too");
-    classify->add_option("--alpha", a.classify.alpha, "Is a band tagged as alpha transparency? auto, yes, no");
+    classify->add_option("--alpha", a.classify.alpha,
+                         "Is a band tagged as alpha transparency? auto, yes, no");
     classify->add_flag("--json", a.classify.json, "Print JSON");
     onCall(classify, a.classify, runClassify, code);
 
     auto* train = app.add_subcommand("train", "Train an Atlas network");
-    train->add_option("--data", a.train.data, "Folder or zip with CLASS/NAME.jpg, or synthetic:FIRST-LAST,samples=N")->required();
+    train
+        ->add_option("--data", a.train.data,
+                     "Folder or zip with CLASS/NAME.jpg, or synthetic:FIRST-LAST,samples=N")
+        ->required();
     train->add_option("--config", a.train.config, "Training plan (JSON)")->required();
-    train->add_option("--out", a.train.out, "Model folder to write; an unfinished one goes on")->required();
+    train->add_option("--out", a.train.out, "Model folder to write; an unfinished one goes on")
+        ->required();
     train->add_option("--val", a.train.validation, "Validation data, measured after every epoch");
     train->add_flag("--json", a.train.json, "One JSON object an epoch");
     onCall(train, a.train, runTrain, code);
@@ -59,7 +76,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     auto* eval = app.add_subcommand("eval", "Accuracy of a model on labelled images");
     eval->add_option("--data", a.eval.data, "As for train")->required();
     eval->add_option("--model", a.eval.model, "Model folder")->required();
-    eval->add_option("--record", a.eval.record, "Write the result under this name into the model's training record");
+    eval->add_option("--record", a.eval.record,
+                     "Write the result under this name into the model's training record");
     eval->add_flag("--json", a.eval.json, "Print JSON");
     onCall(eval, a.eval, runEval, code);
 
@@ -79,8 +97,9 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
 
 int main(int argc, char** argv) {
     keepLargeBlocks();
-    CLI::App app{"AtlasScope: gigapixel slides and satellite images, classified and explained by scale.\n"
-                 "Without a subcommand the window opens. For research use only, not for diagnosis."};
+    CLI::App app{
+        "AtlasScope: gigapixel slides and satellite images, classified and explained by scale.\n"
+        "Without a subcommand the window opens. For research use only, not for diagnosis."};
     AllArguments arguments;
     int code = 0;
     app.require_subcommand(0, 1);

@@ -16,7 +16,8 @@ io::AlphaChoice parseAlpha(const std::string& text) {
 io::Rect parseRegion(const std::string& text) {
     long long x = 0, y = 0, w = 0, h = 0;
     char rest = 0;
-    if (std::sscanf(text.c_str(), "%lld,%lld,%lld,%lld%c", &x, &y, &w, &h, &rest) != 4 || w <= 0 || h <= 0)
+    if (std::sscanf(text.c_str(), "%lld,%lld,%lld,%lld%c", &x, &y, &w, &h, &rest) != 4 || w <= 0 ||
+        h <= 0)
         throw std::invalid_argument("--region is X,Y,WIDTH,HEIGHT in pixels, not \"" + text + "\"");
     return {x, y, w, h};
 }

@@ -19,8 +19,10 @@ fs::path programDir() {
 }
 
 fs::path userModels() {
-    if (const char* data = std::getenv("XDG_DATA_HOME")) return fs::path(data) / "atlasscope" / "models";
-    if (const char* home = std::getenv("HOME")) return fs::path(home) / ".local/share/atlasscope/models";
+    if (const char* data = std::getenv("XDG_DATA_HOME"))
+        return fs::path(data) / "atlasscope" / "models";
+    if (const char* home = std::getenv("HOME"))
+        return fs::path(home) / ".local/share/atlasscope/models";
     return {};
 }
 
@@ -60,7 +62,8 @@ fs::path findModel(const std::string& nameOrFolder) {
         if (model.filename() == nameOrFolder) return model;
         known += " " + model.filename().string();
     }
-    throw std::runtime_error("there is no model \"" + nameOrFolder + "\": give a folder with a config.json, or one of:" + known);
+    throw std::runtime_error("there is no model \"" + nameOrFolder +
+                             "\": give a folder with a config.json, or one of:" + known);
 }
 
 }  // namespace atlas::app

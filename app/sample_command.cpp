@@ -15,17 +15,22 @@ int runSample(const SampleArguments& arguments) {
         std::stop_token stop;
         bool quiet;
     } context{interruptToken(), quiet};
-    io::writeSample(arguments.size, arguments.seed, arguments.out,
-                    [](double share, void* raw) {
-                        const auto* c = static_cast<Context*>(raw);
-                        if (!c->quiet) std::fprintf(stderr, "\r  %3.0f %%", 100 * share);
-                        return !c->stop.stop_requested();
-                    },
-                    &context);
+    io::writeSample(
+        arguments.size, arguments.seed, arguments.out,
+        [](double share, void* raw) {
+            const auto* c = static_cast<Context*>(raw);
+            if (!c->quiet) std::fprintf(stderr, "\r  %3.0f %%", 100 * share);
+            return !c->stop.stop_requested();
+        },
+        &context);
     if (arguments.json)
-        std::cout << nlohmann::json{{"path", arguments.out}, {"size", arguments.size}, {"seed", arguments.seed}} << std::endl;
+        std::cout << nlohmann::json{{"path", arguments.out},
+                                    {"size", arguments.size},
+                                    {"seed", arguments.seed}}
+                  << std::endl;
     else
-        std::cout << "\rwritten: " << arguments.out << " and its truth beside it (.truth.tif)" << std::endl;
+        std::cout << "\rwritten: " << arguments.out << " and its truth beside it (.truth.tif)"
+                  << std::endl;
     return 0;
 }
 

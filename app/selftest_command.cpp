@@ -36,11 +36,13 @@ std::string checkClassification() {
     const auto source = io::openImage("synthetic:size=4096,seed=3");
     const io::ColorSource image(source, io::defaultDisplay(source->info()), cache);
     const int side = static_cast<int>(classifier->config().patchSizePx);
-    const auto result = classifier->classify({{image.region(0, {512, 512, side, side}).rgba}}, true).at(0);
+    const auto result =
+        classifier->classify({{image.region(0, {512, 512, side, side}).rgba}}, true).at(0);
     float sum = 0, mass = 0;
     for (float p : result.probabilities) sum += p;
     for (float m : result.meanMass) mass += m;
-    if (std::abs(sum - 1) > 1e-3f || std::abs(mass - 1) > 1e-3f) throw std::runtime_error("probabilities or attention do not sum to 1");
+    if (std::abs(sum - 1) > 1e-3f || std::abs(mass - 1) > 1e-3f)
+        throw std::runtime_error("probabilities or attention do not sum to 1");
     return classifier->deviceReason() + ", " + classifier->versions();
 }
 
@@ -48,7 +50,9 @@ std::string checkClassification() {
 
 int runSelftest(const SelftestArguments& arguments) {
     const std::pair<const char*, std::function<std::string()>> checks[] = {
-        {"readers", checkReaders}, {"models", checkModels}, {"classification", checkClassification}};
+        {"readers", checkReaders},
+        {"models", checkModels},
+        {"classification", checkClassification}};
     int failures = 0;
     nlohmann::json report = nlohmann::json::object();
     for (const auto& [name, check] : checks) {
@@ -62,7 +66,8 @@ int runSelftest(const SelftestArguments& arguments) {
             ++failures;
         }
         report[name] = {{"ok", good}, {"detail", text}};
-        if (!arguments.json) std::printf("%-16s %s  %s\n", name, good ? "ok    " : "FAILED", text.c_str());
+        if (!arguments.json)
+            std::printf("%-16s %s  %s\n", name, good ? "ok    " : "FAILED", text.c_str());
     }
     if (arguments.json) std::cout << report.dump(1) << std::endl;
     return failures ? 1 : 0;

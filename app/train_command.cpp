@@ -27,16 +27,20 @@ void printProgress(const engine::TrainingProgress& p, bool json) {
     const bool epochEnd = p.step == p.steps;
     if (json) {
         if (epochEnd)
-            std::cout << nlohmann::json{{"epoch", p.epoch}, {"loss", p.loss}, {"seconds_left", p.secondsLeft}} << std::endl;
+            std::cout << nlohmann::json{{"epoch", p.epoch},
+                                        {"loss", p.loss},
+                                        {"seconds_left", p.secondsLeft}}
+                      << std::endl;
         return;
     }
-    std::printf("\repoch %lld/%lld  %lld/%lld  loss %.4f  %s%.1f samples/s  %s left   ",
-                static_cast<long long>(p.epoch), static_cast<long long>(p.epochs),
-                static_cast<long long>(p.step), static_cast<long long>(p.steps), p.loss,
-                p.validationAccuracy >= 0
-                    ? ("validation " + std::to_string(p.validationAccuracy).substr(0, 6) + "  ").c_str()
-                    : "",
-                p.samplesPerSecond, duration(p.secondsLeft).c_str());
+    std::printf(
+        "\repoch %lld/%lld  %lld/%lld  loss %.4f  %s%.1f samples/s  %s left   ",
+        static_cast<long long>(p.epoch), static_cast<long long>(p.epochs),
+        static_cast<long long>(p.step), static_cast<long long>(p.steps), p.loss,
+        p.validationAccuracy >= 0
+            ? ("validation " + std::to_string(p.validationAccuracy).substr(0, 6) + "  ").c_str()
+            : "",
+        p.samplesPerSecond, duration(p.secondsLeft).c_str());
     if (epochEnd) std::printf("\n");
     std::fflush(stdout);
 }
@@ -53,7 +57,8 @@ int runTrain(const TrainArguments& arguments) {
     const bool done = trainer.run(interruptToken(), [&](const engine::TrainingProgress& p) {
         printProgress(p, arguments.json);
     });
-    std::cout << (done ? "The model is in " : "Stopped; run the same command again to go on from the last epoch in ")
+    std::cout << (done ? "The model is in "
+                       : "Stopped; run the same command again to go on from the last epoch in ")
               << arguments.out << std::endl;
     return done ? 0 : 130;
 }
@@ -87,13 +92,17 @@ int runEval(const EvalArguments& arguments) {
     if (result.mixedCount)
         std::printf("%lld more contexts have less than 60 %% of one class; %.1f %% of them right\n",
                     static_cast<long long>(result.mixedCount),
-                    100.0 * static_cast<double>(result.mixedRight) / static_cast<double>(result.mixedCount));
+                    100.0 * static_cast<double>(result.mixedRight) /
+                        static_cast<double>(result.mixedCount));
     for (size_t i = 0; i < result.classNames.size(); ++i)
-        std::printf("  %-24s %5.1f %%\n", result.classNames[i].c_str(), 100 * result.classAccuracy(i));
+        std::printf("  %-24s %5.1f %%\n", result.classNames[i].c_str(),
+                    100 * result.classAccuracy(i));
     if (json.contains("arrangement_only"))
-        std::printf("classes that differ in arrangement alone: %.1f %% (chance %.1f %%); others: %.1f %%\n",
-                    100 * result.groupAccuracy(true),
-                    100 * json["arrangement_only"]["chance"].get<double>(), 100 * result.groupAccuracy(false));
+        std::printf(
+            "classes that differ in arrangement alone: %.1f %% (chance %.1f %%); others: %.1f %%\n",
+            100 * result.groupAccuracy(true),
+            100 * json["arrangement_only"]["chance"].get<double>(),
+            100 * result.groupAccuracy(false));
     return 0;
 }
 

@@ -8,7 +8,7 @@
 namespace atlas::io {
 namespace {
 
-constexpr int64_t kCoarsestPx = 512;       // levels are made until the image is no larger
+constexpr int64_t kCoarsestPx = 512;        // levels are made until the image is no larger
 constexpr int64_t kStretchSamplePx = 1024;  // side of the sample that a stretch is measured on
 constexpr int64_t kMaxResamplePx = 16384;
 
@@ -22,7 +22,8 @@ int bandOf(const ImageInfo& info, BandRole role) {
 
 DisplaySettings defaultDisplay(const ImageInfo& info) {
     DisplaySettings settings;
-    const int red = bandOf(info, BandRole::Red), green = bandOf(info, BandRole::Green), blue = bandOf(info, BandRole::Blue);
+    const int red = bandOf(info, BandRole::Red), green = bandOf(info, BandRole::Green),
+              blue = bandOf(info, BandRole::Blue);
     size_t data = info.bands.size();
     if (data > 1 && info.bands.back().role == BandRole::Alpha) --data;
     if (red >= 0 && green >= 0 && blue >= 0)
@@ -35,13 +36,18 @@ DisplaySettings defaultDisplay(const ImageInfo& info) {
     return settings;
 }
 
-ColorSource::ColorSource(SourcePtr source, DisplaySettings settings, std::shared_ptr<TileCache> cache)
-    : source_(std::move(source)), settings_(settings), cache_(std::move(cache)), key_(TileCache::newSource()),
-      levels_(source_->info().levels), fileLevels_(levels_.size()) {
+ColorSource::ColorSource(SourcePtr source, DisplaySettings settings,
+                         std::shared_ptr<TileCache> cache)
+    : source_(std::move(source)),
+      settings_(settings),
+      cache_(std::move(cache)),
+      key_(TileCache::newSource()),
+      levels_(source_->info().levels),
+      fileLevels_(levels_.size()) {
     for (int band : settings_.bands)
         if (band < 0 || band >= static_cast<int>(info().bands.size()))
-            throw ReadError(info().path + ": there is no band " + std::to_string(band + 1) + "; the image has " +
-                            std::to_string(info().bands.size()));
+            throw ReadError(info().path + ": there is no band " + std::to_string(band + 1) +
+                            "; the image has " + std::to_string(info().bands.size()));
     while (std::max(levels_.back().width, levels_.back().height) > kCoarsestPx) {
         Level half = levels_.back();
         half.width = (half.width + 1) / 2;
@@ -49,10 +55,13 @@ ColorSource::ColorSource(SourcePtr source, DisplaySettings settings, std::shared
         half.downsample *= 2;
         levels_.push_back(half);
     }
-    if (settings_.stretch == Stretch::Percentile || settings_.stretch == Stretch::MinMax) measureStretch();
+    if (settings_.stretch == Stretch::Percentile || settings_.stretch == Stretch::MinMax)
+        measureStretch();
 }
 
-ColorSource::~ColorSource() { cache_->drop(key_); }
+ColorSource::~ColorSource() {
+    cache_->drop(key_);
+}
 
 void ColorSource::measureStretch() {
     const auto& coarse = info().levels.back();
@@ -65,7 +74,8 @@ void ColorSource::measureStretch() {
         for (int i = 0; i < parts; ++i) {
             Rect rect{0, 0, coarse.width, coarse.height};
             if (parts > 1)
-                rect = intersect(rect, {(coarse.width - side) * i / (parts - 1), (coarse.height - side) * j / (parts - 1), side, side});
+                rect = intersect(rect, {(coarse.width - side) * i / (parts - 1),
+                                        (coarse.height - side) * j / (parts - 1), side, side});
             if (rect.empty()) continue;
             const RasterBlock block = source_->readRegion(source_->levelCount() - 1, rect, bands);
             for (int y = 0; y < block.height; ++y)
@@ -85,11 +95,14 @@ void ColorSource::measureStretch() {
         }
         const bool all = settings_.stretch == Stretch::MinMax;
         const auto quantile = [&](double percent) {
-            const auto at = static_cast<size_t>(percent / 100 * static_cast<double>(list.size() - 1) + 0.5);
-            std::nth_element(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(at), list.end());
+            const auto at =
+                static_cast<size_t>(percent / 100 * static_cast<double>(list.size() - 1) + 0.5);
+            std::nth_element(list.begin(), list.begin() + static_cast<std::ptrdiff_t>(at),
+                             list.end());
             return static_cast<double>(list[at]);
         };
-        settings_.range[b] = {quantile(all ? 0 : settings_.lowPercent), quantile(all ? 100 : settings_.highPercent)};
+        settings_.range[b] = {quantile(all ? 0 : settings_.lowPercent),
+                              quantile(all ? 100 : settings_.highPercent)};
     }
 }
 
@@ -116,20 +129,26 @@ TilePtr ColorSource::cachedTile(int level, int64_t column, int64_t row) const {
 }
 
 TilePtr ColorSource::load(int level, int64_t column, int64_t row) const {
-    if (level < 0 || level >= static_cast<int>(levels_.size()) || column < 0 || row < 0 || column >= columns(level) || row >= rows(level))
-        throw ReadError(info().path + ": there is no tile " + std::to_string(column) + ", " + std::to_string(row) + " in level " + std::to_string(level));
+    if (level < 0 || level >= static_cast<int>(levels_.size()) || column < 0 || row < 0 ||
+        column >= columns(level) || row >= rows(level))
+        throw ReadError(info().path + ": there is no tile " + std::to_string(column) + ", " +
+                        std::to_string(row) + " in level " + std::to_string(level));
     if (static_cast<size_t>(level) >= fileLevels_) return halve(level, column, row);
     const auto& size = levels_[static_cast<size_t>(level)];
-    const Rect rect = intersect({column * kTilePx, row * kTilePx, kTilePx, kTilePx}, {0, 0, size.width, size.height});
-    return std::make_shared<RgbaImage>(
-        colored(source_->readRegion(level, rect, {settings_.bands.begin(), settings_.bands.end()})));
+    const Rect rect = intersect({column * kTilePx, row * kTilePx, kTilePx, kTilePx},
+                                {0, 0, size.width, size.height});
+    return std::make_shared<RgbaImage>(colored(
+        source_->readRegion(level, rect, {settings_.bands.begin(), settings_.bands.end()})));
 }
 
 TilePtr ColorSource::halve(int level, int64_t column, int64_t row) const {
     const auto& size = levels_[static_cast<size_t>(level)];
-    const Rect rect = intersect({column * kTilePx, row * kTilePx, kTilePx, kTilePx}, {0, 0, size.width, size.height});
-    const RgbaImage finer = region(level - 1, {rect.x * 2, rect.y * 2, rect.width * 2, rect.height * 2});
-    auto tile = std::make_shared<RgbaImage>(static_cast<int>(rect.width), static_cast<int>(rect.height));
+    const Rect rect = intersect({column * kTilePx, row * kTilePx, kTilePx, kTilePx},
+                                {0, 0, size.width, size.height});
+    const RgbaImage finer =
+        region(level - 1, {rect.x * 2, rect.y * 2, rect.width * 2, rect.height * 2});
+    auto tile =
+        std::make_shared<RgbaImage>(static_cast<int>(rect.width), static_cast<int>(rect.height));
     for (int y = 0; y < tile->height; ++y)
         for (int x = 0; x < tile->width; ++x) {
             // The mean of the valid ones of four pixels.
@@ -169,7 +188,8 @@ RgbaImage ColorSource::colored(const RasterBlock& block) const {
             }
             const double value = block.isFloat ? block.f32[3 * i + b] : block.u8[3 * i + b];
             const double shown = (value - low[b]) * scale[b];
-            out[b] = std::isnan(shown) ? 0 : static_cast<uint8_t>(std::clamp(shown + 0.5, 0.0, 255.0));
+            out[b] =
+                std::isnan(shown) ? 0 : static_cast<uint8_t>(std::clamp(shown + 0.5, 0.0, 255.0));
         }
     }
     return image;
@@ -177,7 +197,8 @@ RgbaImage ColorSource::colored(const RasterBlock& block) const {
 
 RgbaImage ColorSource::region(int level, const Rect& rect) const {
     if (rect.empty() || rect.width > kMaxResamplePx || rect.height > kMaxResamplePx)
-        throw ReadError(info().path + ": a region of " + std::to_string(rect.width) + " x " + std::to_string(rect.height) + " px cannot be read at once");
+        throw ReadError(info().path + ": a region of " + std::to_string(rect.width) + " x " +
+                        std::to_string(rect.height) + " px cannot be read at once");
     RgbaImage image(static_cast<int>(rect.width), static_cast<int>(rect.height));
     const auto& size = levels_[static_cast<size_t>(level)];
     const Rect inside = intersect(rect, {0, 0, size.width, size.height});
@@ -188,42 +209,54 @@ RgbaImage ColorSource::region(int level, const Rect& rect) const {
             const Rect area{column * kTilePx, row * kTilePx, part->width, part->height};
             const Rect both = intersect(area, inside);
             for (int64_t y = both.y; y < both.bottom(); ++y)
-                std::copy_n(part->pixel(static_cast<int>(both.x - area.x), static_cast<int>(y - area.y)), both.width * 4,
-                            image.pixel(static_cast<int>(both.x - rect.x), static_cast<int>(y - rect.y)));
+                std::copy_n(
+                    part->pixel(static_cast<int>(both.x - area.x), static_cast<int>(y - area.y)),
+                    both.width * 4,
+                    image.pixel(static_cast<int>(both.x - rect.x), static_cast<int>(y - rect.y)));
         }
     return image;
 }
 
-RgbaImage ColorSource::resample(double x, double y, double w, double h, int width, int height) const {
+RgbaImage ColorSource::resample(double x, double y, double w, double h, int width,
+                                int height) const {
     const double target = std::min(w / width, h / height);
     const int level = levelFor(target);
     const double down = levels_[static_cast<size_t>(level)].downsample;
     // Whole pixels of that level, one more on each side for the filter.
     const auto floorTo = [](double v) { return static_cast<int64_t>(std::floor(v)); };
-    const Rect source{floorTo(x / down) - 1, floorTo(y / down) - 1,
-                      floorTo(w / down) + 4, floorTo(h / down) + 4};
-    const double offsetX = x / down - static_cast<double>(source.x), offsetY = y / down - static_cast<double>(source.y);
+    const Rect source{floorTo(x / down) - 1, floorTo(y / down) - 1, floorTo(w / down) + 4,
+                      floorTo(h / down) + 4};
+    const double offsetX = x / down - static_cast<double>(source.x),
+                 offsetY = y / down - static_cast<double>(source.y);
     const double factorX = w / down / width, factorY = h / down / height;
     const bool exact = std::abs(factorX - 1) < 1e-9 && std::abs(factorY - 1) < 1e-9 &&
-                       std::abs(offsetX - std::round(offsetX)) < 1e-9 && std::abs(offsetY - std::round(offsetY)) < 1e-9;
+                       std::abs(offsetX - std::round(offsetX)) < 1e-9 &&
+                       std::abs(offsetY - std::round(offsetY)) < 1e-9;
     if (exact)
-        return region(level, {source.x + std::llround(offsetX), source.y + std::llround(offsetY), width, height});
+        return region(level, {source.x + std::llround(offsetX), source.y + std::llround(offsetY),
+                              width, height});
     RgbaImage from = region(level, source);
     RgbaImage result(width, height);
     const cv::Mat in(from.height, from.width, CV_8UC4, from.rgba.data());
     cv::Mat out(height, width, CV_8UC4, result.rgba.data());
     if (factorX > 1.001 || factorY > 1.001) {
         const cv::Rect2d box(offsetX, offsetY, w / down, h / down);
-        const cv::Rect whole(static_cast<int>(std::lround(box.x)), static_cast<int>(std::lround(box.y)),
-                             std::max(1, static_cast<int>(std::lround(box.width))), std::max(1, static_cast<int>(std::lround(box.height))));
+        const cv::Rect whole(static_cast<int>(std::lround(box.x)),
+                             static_cast<int>(std::lround(box.y)),
+                             std::max(1, static_cast<int>(std::lround(box.width))),
+                             std::max(1, static_cast<int>(std::lround(box.height))));
         cv::Mat resized;
-        cv::resize(in(whole & cv::Rect(0, 0, in.cols, in.rows)), resized, {width, height}, 0, 0, cv::INTER_AREA);
+        cv::resize(in(whole & cv::Rect(0, 0, in.cols, in.rows)), resized, {width, height}, 0, 0,
+                   cv::INTER_AREA);
         resized.copyTo(out);
     } else {
-        const cv::Matx23d map(factorX, 0, offsetX + factorX / 2 - 0.5, 0, factorY, offsetY + factorY / 2 - 0.5);
-        cv::warpAffine(in, out, map, out.size(), cv::INTER_LANCZOS4 | cv::WARP_INVERSE_MAP, cv::BORDER_REPLICATE);
+        const cv::Matx23d map(factorX, 0, offsetX + factorX / 2 - 0.5, 0, factorY,
+                              offsetY + factorY / 2 - 0.5);
+        cv::warpAffine(in, out, map, out.size(), cv::INTER_LANCZOS4 | cv::WARP_INVERSE_MAP,
+                       cv::BORDER_REPLICATE);
     }
-    for (size_t i = 3; i < result.rgba.size(); i += 4) result.rgba[i] = result.rgba[i] >= 128 ? 255 : 0;
+    for (size_t i = 3; i < result.rgba.size(); i += 4)
+        result.rgba[i] = result.rgba[i] >= 128 ? 255 : 0;
     return result;
 }
 

@@ -23,7 +23,8 @@ struct DisplaySettings {
     std::array<int, 3> bands{0, 1, 2};  ///< shown as red, green, blue
     Stretch stretch = Stretch::None;
     double lowPercent = 2, highPercent = 98;
-    std::array<std::array<double, 2>, 3> range{};  ///< low and high a channel; filled in when measured
+    std::array<std::array<double, 2>, 3>
+        range{};  ///< low and high a channel; filled in when measured
     bool operator==(const DisplaySettings&) const = default;
 };
 

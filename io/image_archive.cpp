@@ -17,7 +17,8 @@ namespace {
 constexpr uint64_t kMaxEntryBytes = uint64_t{1} << 28;
 
 bool isImageName(std::string name) {
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     for (const char* ending : {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
         if (name.ends_with(ending)) return true;
     return false;
@@ -43,7 +44,8 @@ void ImageArchive::listFolder() {
     std::sort(paths.begin(), paths.end());
     for (const auto& path : paths) {
         std::ifstream file(path, std::ios::binary);
-        contents_.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+        contents_.emplace_back(std::istreambuf_iterator<char>(file),
+                               std::istreambuf_iterator<char>());
         if (!file) throw ReadError(path.string() + ": cannot be read");
         files_.push_back({std::filesystem::relative(path, path_).generic_string(), 0});
     }
@@ -90,13 +92,15 @@ void ImageArchive::assignLabels() {
     std::set<std::string> names;
     const auto className = [this](const std::string& name) {
         const auto parent = std::filesystem::path(name).parent_path().filename().string();
-        if (parent.empty()) throw ReadError(path_.string() + ": " + name + " lies in no class folder");
+        if (parent.empty())
+            throw ReadError(path_.string() + ": " + name + " lies in no class folder");
         return parent;
     };
     for (const auto& file : files_) names.insert(className(file.name));
     classNames_.assign(names.begin(), names.end());
     for (auto& file : files_) {
-        const auto found = std::lower_bound(classNames_.begin(), classNames_.end(), className(file.name));
+        const auto found =
+            std::lower_bound(classNames_.begin(), classNames_.end(), className(file.name));
         file.label = static_cast<int>(found - classNames_.begin());
     }
 }

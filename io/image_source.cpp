@@ -16,14 +16,22 @@ Rect intersect(const Rect& a, const Rect& b) {
 
 const char* sampleTypeName(SampleType type) {
     switch (type) {
-        case SampleType::UInt8: return "uint8";
-        case SampleType::UInt16: return "uint16";
-        case SampleType::Int16: return "int16";
-        case SampleType::UInt32: return "uint32";
-        case SampleType::Int32: return "int32";
-        case SampleType::Float32: return "float32";
-        case SampleType::Float64: return "float64";
-        case SampleType::Other: break;
+        case SampleType::UInt8:
+            return "uint8";
+        case SampleType::UInt16:
+            return "uint16";
+        case SampleType::Int16:
+            return "int16";
+        case SampleType::UInt32:
+            return "uint32";
+        case SampleType::Int32:
+            return "int32";
+        case SampleType::Float32:
+            return "float32";
+        case SampleType::Float64:
+            return "float64";
+        case SampleType::Other:
+            break;
     }
     return "other";
 }
@@ -46,7 +54,9 @@ RgbaImage ImageSource::associatedImage(const std::string& name) const {
 }
 
 void ImageSource::checkRequest(int level, const Rect& rect, const std::vector<int>& bands) const {
-    const auto fail = [&](const std::string& cause) { throw ReadError(info().path + ": " + cause); };
+    const auto fail = [&](const std::string& cause) {
+        throw ReadError(info().path + ": " + cause);
+    };
     if (level < 0 || level >= levelCount()) fail("there is no level " + std::to_string(level));
     if (rect.empty() || rect.width > kMaxRegionPixels || rect.height > kMaxRegionPixels ||
         rect.width * rect.height > kMaxRegionPixels)

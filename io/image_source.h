@@ -55,8 +55,8 @@ struct Band {
 /// Size of a pixel on the ground or on the slide.
 struct Resolution {
     double umPerPixelX = 0, umPerPixelY = 0;
-    bool ground = false;   ///< shown in metres rather than micrometres
-    std::string origin;    ///< where it was read, e.g. "aperio.MPP" or "geotransform"
+    bool ground = false;  ///< shown in metres rather than micrometres
+    std::string origin;   ///< where it was read, e.g. "aperio.MPP" or "geotransform"
 };
 
 struct GeoReference {
@@ -77,8 +77,8 @@ struct ImageInfo {
     std::vector<Band> bands;
     std::optional<Resolution> resolution;
     std::optional<GeoReference> georeference;
-    Rect bounds;  ///< non-empty part in level-0 pixels, for slides that know it
-    bool slide = false;   ///< a microscope slide: tissue on a bright background
+    Rect bounds;            ///< non-empty part in level-0 pixels, for slides that know it
+    bool slide = false;     ///< a microscope slide: tissue on a bright background
     bool maskBand = false;  ///< validity comes from a mask band of the file
     std::vector<std::string> associatedImages;
     std::vector<std::string> subdatasets;

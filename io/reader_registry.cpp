@@ -29,7 +29,8 @@ SourcePtr openGenericTiff(const std::string& path, const OpenOptions& options) {
         return openOpenSlide(path);
     }
     const auto& info = raster->info();
-    if (info.georeference || info.levels.size() > 1 || info.type != SampleType::UInt8) return raster;
+    if (info.georeference || info.levels.size() > 1 || info.type != SampleType::UInt8)
+        return raster;
     try {
         return openOpenSlide(path);
     } catch (const ReadError&) {
@@ -44,7 +45,8 @@ SourcePtr openImage(const std::string& path, const OpenOptions& options) {
     if (isVirtualName(path)) return openGdal(path, options);
     std::error_code error;
     if (!std::filesystem::exists(path, error)) throw ReadError(path + ": there is no such file");
-    if (std::filesystem::is_directory(path, error)) throw ReadError(path + ": is a folder, not an image");
+    if (std::filesystem::is_directory(path, error))
+        throw ReadError(path + ": is a folder, not an image");
     const std::string vendor = openSlideVendor(path);
     if (vendor == "generic-tiff") return openGenericTiff(path, options);
     if (vendor.empty()) return openGdal(path, options);
@@ -60,15 +62,19 @@ SourcePtr openImage(const std::string& path, const OpenOptions& options) {
 }
 
 bool looksLikeImage(const std::filesystem::path& path) {
-    static constexpr std::array kEndings{
-        ".svs", ".ndpi", ".tif",  ".tiff", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".czi",
-        ".dcm", ".jp2",  ".j2k",  ".png",  ".jpg",  ".jpeg", ".vrt", ".nc",  ".img", ".gtif",   ".webp"};
+    static constexpr std::array kEndings{".svs", ".ndpi", ".tif",  ".tiff",    ".mrxs", ".scn",
+                                         ".bif", ".vms",  ".vmu",  ".svslide", ".czi",  ".dcm",
+                                         ".jp2", ".j2k",  ".png",  ".jpg",     ".jpeg", ".vrt",
+                                         ".nc",  ".img",  ".gtif", ".webp"};
     std::string ending = path.extension().string();
-    std::transform(ending.begin(), ending.end(), ending.begin(), [](unsigned char c) { return std::tolower(c); });
+    std::transform(ending.begin(), ending.end(), ending.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
     return std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end();
 }
 
-std::vector<std::string> readerVersions() { return {openSlideVersion(), gdalVersion()}; }
+std::vector<std::string> readerVersions() {
+    return {openSlideVersion(), gdalVersion()};
+}
 
 bool isDefaultResolution(double umPerPixel) {
     if (!std::isfinite(umPerPixel) || umPerPixel < 0.01 || umPerPixel > 20) return true;

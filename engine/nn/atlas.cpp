@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/atlas.h"
 
-
 #include <cmath>
 
 #include "engine/nn/model_error.h"
@@ -11,7 +10,9 @@ namespace {
 
 constexpr double kNormEps = 1e-5;
 
-std::string stagePrefix(size_t k) { return "atlas_models." + std::to_string(k) + "."; }
+std::string stagePrefix(size_t k) {
+    return "atlas_models." + std::to_string(k) + ".";
+}
 
 /// Number of valid tokens of each image, [B, 1] in the maps' type; undefined without masks.
 at::Tensor countValid(const std::vector<at::Tensor>& valid, at::ScalarType type) {
@@ -79,8 +80,8 @@ void AtlasStage::forward(TokenMaps& tokens, const ForwardMode& mode, const Trace
         const bool last = d + 1 == blocks_.size();
         ForwardMode blockMode = mode;
         if (blocks_.size() > 1)
-            blockMode.dropPath = dropPathMax * static_cast<double>(d) /
-                                 static_cast<double>(blocks_.size() - 1);
+            blockMode.dropPath =
+                dropPathMax * static_cast<double>(d) / static_cast<double>(blocks_.size() - 1);
         blocks_[d].forward(tokens.maps, tokens.scales, blockMode, request, last ? trace : nullptr);
     }
 }
@@ -90,8 +91,9 @@ Atlas::Atlas(const AtlasConfig& config, const StateDict& weights)
     if (config.stages.empty()) throw ModelError("Atlas: the configuration has no stages");
     for (size_t k = 0; k < config.stages.size(); ++k) {
         stages_.emplace_back(reader_, stagePrefix(k), config, config.stages[k]);
-        for (const char* unused : {"norm.weight", "norm.bias", "norm.running_mean", "norm.running_var",
-                                   "norm.num_batches_tracked", "head.weight", "head.bias"})
+        for (const char* unused :
+             {"norm.weight", "norm.bias", "norm.running_mean", "norm.running_var",
+              "norm.num_batches_tracked", "head.weight", "head.bias"})
             reader_.ignore(stagePrefix(k) + unused);
     }
     readoutNorm_ = LayerNorm::read(reader_, "readout_norm", config.dim);
@@ -123,7 +125,8 @@ at::Tensor Atlas::forward(const at::Tensor& image, const at::Tensor& tokenMask,
             if (!key.starts_with("block.")) (*trace)[name + key] = value;
         if (everything)
             for (size_t s = 0; s < state.maps.size(); ++s)
-                (*trace)[name + "scale" + std::to_string(state.scales.first + static_cast<int64_t>(s))] =
+                (*trace)[name + "scale" +
+                         std::to_string(state.scales.first + static_cast<int64_t>(s))] =
                     toWindows(state.maps[s], state.scales.geometry[s].window);
         if (k + 1 < stages_.size() && state.maps.size() > 1) {
             state.maps.erase(state.maps.begin());
@@ -147,9 +150,9 @@ at::Tensor Atlas::readOut(const TokenMaps& tokens, const TraceRequest& request,
         sum = sum.defined() ? sum + part : part;
         plainCount += tokens.scales.geometry[s].side * tokens.scales.geometry[s].side;
     }
-    const at::Tensor count =
-        masked ? countValid(tokens.scales.valid, sum.scalar_type())
-               : at::full({1, 1}, static_cast<double>(plainCount), sum.options());
+    const at::Tensor count = masked
+                                 ? countValid(tokens.scales.valid, sum.scalar_type())
+                                 : at::full({1, 1}, static_cast<double>(plainCount), sum.options());
     const at::Tensor mean = sum / count;
     const at::Tensor features = fcNorm_(mean);
     const at::Tensor logits = fc_(features);

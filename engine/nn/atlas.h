@@ -50,8 +50,9 @@ class Atlas {
     void fold() { stem_.fold(); }
 
     /// image: normalised [B, inChannels, H, W] -> logits [B, classes].
-    /// `trace` (with `request`) receives products under the golden files' names: stage0.attention.*,
-    /// contributions.scaleS, baseline, pooled.*, and all intermediate results where asked for.
+    /// `trace` (with `request`) receives products under the golden files' names:
+    /// stage0.attention.*, contributions.scaleS, baseline, pooled.*, and all intermediate results
+    /// where asked for.
     at::Tensor forward(const at::Tensor& image, const at::Tensor& tokenMask,
                        const TraceRequest& request, Trace* trace,
                        const ForwardMode& mode = {}) const;

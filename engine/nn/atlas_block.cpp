@@ -47,7 +47,8 @@ at::Tensor poolTokens(const at::Tensor& map, int64_t ratio, const at::Tensor& va
     if (valid.defined())
         x = x.masked_fill(valid.logical_not().unsqueeze(-1),
                           -std::numeric_limits<double>::infinity());
-    x = at::max_pool2d(x.permute({0, 3, 1, 2}), {ratio, ratio}, {ratio, ratio}).permute({0, 2, 3, 1});
+    x = at::max_pool2d(x.permute({0, 3, 1, 2}), {ratio, ratio}, {ratio, ratio})
+            .permute({0, 2, 3, 1});
     return valid.defined() ? x.masked_fill(x == -std::numeric_limits<double>::infinity(), 0) : x;
 }
 
@@ -86,8 +87,8 @@ at::Tensor AtlasBlock::positionEmbedding(int64_t set, int64_t side) const {
     const auto& w = this->set(set);
     const auto options = w.position0.weight.options().requires_grad(false);
     const int64_t half = side / 2;
-    const at::Tensor axis = (at::arange(side, options) - static_cast<double>(half)) /
-                            static_cast<double>(half);
+    const at::Tensor axis =
+        (at::arange(side, options) - static_cast<double>(half)) / static_cast<double>(half);
     const at::Tensor rows = axis.unsqueeze(1).expand({side, side});
     const at::Tensor grid = at::stack({rows, rows.transpose(0, 1)}, -1).reshape({side * side, 2});
     return w.position2(at::relu(w.position0(grid)));
@@ -113,7 +114,9 @@ struct AtlasBlock::Pass {
     std::vector<KeyValue> shared;  // keys and values of the scales that are done
 
     int64_t count() const { return static_cast<int64_t>(maps.size()); }
-    const ScaleGeometry& geometry(int64_t i) const { return scales.geometry[static_cast<size_t>(i)]; }
+    const ScaleGeometry& geometry(int64_t i) const {
+        return scales.geometry[static_cast<size_t>(i)];
+    }
     const at::Tensor& valid(int64_t i) const { return scales.valid[static_cast<size_t>(i)]; }
     at::Tensor& map(int64_t i) { return maps[static_cast<size_t>(i)]; }
     int64_t batch() const { return maps[0].size(0); }
@@ -221,16 +224,15 @@ struct AtlasBlock::Pass {
             (*trace)[pairName("attention.mass", scales.first + i, scales.first + k)] =
                 toRaster(mass, g.window, g.rows);
             const at::Tensor received =
-                toRaster(receivedByKeys(q, segments[s], result.lse, validQuery),
-                         geometry(k).window, geometry(k).rows);
+                toRaster(receivedByKeys(q, segments[s], result.lse, validQuery), geometry(k).window,
+                         geometry(k).rows);
             (*trace)[pairName("attention.received", scales.first + i, scales.first + k)] = received;
             addToTotal(k, received);
         }
     }
 
     void recordProbe(int64_t i, const at::Tensor& q, const SegmentedAttention& result,
-                     const std::vector<int64_t>& sources,
-                     const std::vector<KeySegment>& segments) {
+                     const std::vector<int64_t>& sources, const std::vector<KeySegment>& segments) {
         const auto& g = geometry(i);
         const ProbePoint& at = *request.probe;
         if (at.row < 0 || at.column < 0 || at.row >= g.side || at.column >= g.side) return;
@@ -239,8 +241,8 @@ struct AtlasBlock::Pass {
         for (size_t s = 0; s < sources.size(); ++s) {
             const auto& keys = geometry(sources[s]);
             const int64_t seen = parentWindow(window, g.rows, keys.rows, block.mapping_);
-            at::Tensor windows = at::zeros({keys.windows(), keys.tokensPerWindow()},
-                                           result.lse.options());
+            at::Tensor windows =
+                at::zeros({keys.windows(), keys.tokensPerWindow()}, result.lse.options());
             windows[seen] = attentionOfQuery(q, segments[s], result.lse, window, token, seen);
             (*trace)["probe.k" + std::to_string(scales.first + sources[s])] =
                 toRaster(windows, keys.window, keys.rows);
@@ -249,8 +251,7 @@ struct AtlasBlock::Pass {
 };
 
 void AtlasBlock::forward(std::vector<at::Tensor>& maps, const BlockScales& scales,
-                         const ForwardMode& mode, const TraceRequest& request,
-                         Trace* trace) const {
+                         const ForwardMode& mode, const TraceRequest& request, Trace* trace) const {
     Pass pass{*this, maps, scales, mode, request, trace, std::vector<KeyValue>(maps.size())};
     pass.addPositions();
     pass.sumUpwards();

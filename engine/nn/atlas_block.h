@@ -22,9 +22,9 @@ struct ProbePoint {
 
 /// Which products a forward pass records (in the last block of each stage).
 struct TraceRequest {
-    bool attention = false;      ///< mass, received, received_up, received_total (spec 8)
-    bool contributions = false;  ///< per token and class (spec 12)
-    bool intermediate = false;   ///< everything in the golden files
+    bool attention = false;           ///< mass, received, received_up, received_total (spec 8)
+    bool contributions = false;       ///< per token and class (spec 12)
+    bool intermediate = false;        ///< everything in the golden files
     std::optional<ProbePoint> probe;  ///< one token's own attention: probe.kT maps
 };
 

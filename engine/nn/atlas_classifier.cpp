@@ -27,8 +27,10 @@ ScaleMap mapOf(const at::Tensor& map) {
 class AtlasClassifier : public Classifier {
   public:
     AtlasClassifier(const std::filesystem::path& dir, const ClassifierOptions& options)
-        : config_(loadModelConfig(dir)), choice_(chooseDevice(options.device)),
-          bf16_(useBfloat16(options.precision)), network_(load(dir)) {
+        : config_(loadModelConfig(dir)),
+          choice_(chooseDevice(options.device)),
+          bf16_(useBfloat16(options.precision)),
+          network_(load(dir)) {
         if (options.threads > 0) at::set_num_threads(options.threads);
         network_.fold();
     }
@@ -54,7 +56,10 @@ class AtlasClassifier : public Classifier {
             TraceRequest request;
             request.attention = attention;
             probabilities = network_.forward(images, mask, request, attention ? &trace : nullptr)
-                                .to(at::kFloat).softmax(1).to(at::kCPU).contiguous();
+                                .to(at::kFloat)
+                                .softmax(1)
+                                .to(at::kCPU)
+                                .contiguous();
         }
         const float* values = probabilities.const_data_ptr<float>();
         const int64_t classes = probabilities.size(1);
@@ -79,7 +84,8 @@ class AtlasClassifier : public Classifier {
         network_.forward(imagesOf({context}, {0}), maskOf({context}, {0}), request, &trace);
         for (size_t k = 0; k < scales; ++k) {
             const auto found = trace.find("stage0.probe.k" + std::to_string(k));
-            if (found != trace.end()) maps[k] = mapOf(cropped(found->second, static_cast<int64_t>(k)));
+            if (found != trace.end())
+                maps[k] = mapOf(cropped(found->second, static_cast<int64_t>(k)));
         }
         return maps;
     }
@@ -103,27 +109,33 @@ class AtlasClassifier : public Classifier {
     }
 
     /// Normalised [n, 3, side, side]; pixels without data are the mean colour, 0 after it.
-    at::Tensor imagesOf(const std::vector<ContextPixels>& contexts, const std::vector<size_t>& usable) const {
+    at::Tensor imagesOf(const std::vector<ContextPixels>& contexts,
+                        const std::vector<size_t>& usable) const {
         const int64_t side = config_.patchSizePx;
         const auto pixels = static_cast<size_t>(side * side);
-        at::Tensor images = at::empty({static_cast<int64_t>(usable.size()), 3, side, side}, at::kFloat);
+        at::Tensor images =
+            at::empty({static_cast<int64_t>(usable.size()), 3, side, side}, at::kFloat);
         float* out = images.data_ptr<float>();
         for (size_t n : usable) {
             const auto& rgba = contexts[n].rgba;
             if (rgba.size() != 4 * pixels) throw ModelError("a context has the wrong size");
             for (size_t c = 0; c < 3; ++c, out += pixels) {
-                const float scale = 1 / (255 * config_.std[c]), shift = -config_.mean[c] / config_.std[c];
+                const float scale = 1 / (255 * config_.std[c]),
+                            shift = -config_.mean[c] / config_.std[c];
                 for (size_t i = 0; i < pixels; ++i)
-                    out[i] = rgba[4 * i + 3] ? static_cast<float>(rgba[4 * i + c]) * scale + shift : 0;
+                    out[i] =
+                        rgba[4 * i + 3] ? static_cast<float>(rgba[4 * i + c]) * scale + shift : 0;
             }
         }
         return images.to(choice_.device);
     }
 
     /// [n, h, w] bool: tokens that hold a valid pixel.
-    at::Tensor maskOf(const std::vector<ContextPixels>& contexts, const std::vector<size_t>& usable) const {
+    at::Tensor maskOf(const std::vector<ContextPixels>& contexts,
+                      const std::vector<size_t>& usable) const {
         const int64_t side = config_.patchSizePx, tokens = (side + kTokenPx - 1) / kTokenPx;
-        at::Tensor mask = at::zeros({static_cast<int64_t>(usable.size()), tokens, tokens}, at::kByte);
+        at::Tensor mask =
+            at::zeros({static_cast<int64_t>(usable.size()), tokens, tokens}, at::kByte);
         uint8_t* out = mask.data_ptr<uint8_t>();
         for (size_t n : usable) {
             for (int64_t y = 0; y < side; ++y)
@@ -144,15 +156,18 @@ class AtlasClassifier : public Classifier {
         return last.slice(0, 0, used).slice(1, 0, used);
     }
 
-    void readAttention(const Trace& trace, int64_t n, const at::Tensor& mask, ContextResult& result) const {
+    void readAttention(const Trace& trace, int64_t n, const at::Tensor& mask,
+                       ContextResult& result) const {
         const size_t scales = config_.tokenSidesPx().size();
         const size_t stages = config_.network.stages.size();
         for (size_t k = 0; k < scales; ++k) {
             const size_t stage = std::min(k, stages - 1);
-            const auto& total = trace.at("stage" + std::to_string(stage) + ".attention.received_total.k" + std::to_string(k));
+            const auto& total = trace.at("stage" + std::to_string(stage) +
+                                         ".attention.received_total.k" + std::to_string(k));
             const at::Tensor map = cropped(total[n].unsqueeze(0), static_cast<int64_t>(k));
             const at::Tensor positive = map > 0;
-            const double mean = map.sum().item<double>() / std::max<double>(1, positive.sum().item<double>());
+            const double mean =
+                map.sum().item<double>() / std::max<double>(1, positive.sum().item<double>());
             result.received.push_back(mapOf(mean > 0 ? map / mean : map));
         }
         const at::Tensor valid = mask[n].to(choice_.device).to(at::kFloat);
@@ -173,7 +188,8 @@ class AtlasClassifier : public Classifier {
 
 }  // namespace
 
-std::unique_ptr<Classifier> Classifier::open(const std::filesystem::path& modelDir, const ClassifierOptions& options) {
+std::unique_ptr<Classifier> Classifier::open(const std::filesystem::path& modelDir,
+                                             const ClassifierOptions& options) {
     return std::make_unique<AtlasClassifier>(modelDir, options);
 }
 

@@ -22,8 +22,8 @@ int64_t readSize(const nlohmann::json& json, const char* key, int64_t fallback, 
     const auto& value = json.at(key);
     if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > limit)
         throw ModelError(std::string("network configuration: \"") + key +
-                         "\" must be a whole number from 1 to " + std::to_string(limit) +
-                         ", not " + value.dump());
+                         "\" must be a whole number from 1 to " + std::to_string(limit) + ", not " +
+                         value.dump());
     return value.get<int64_t>();
 }
 
@@ -76,16 +76,17 @@ AtlasConfig AtlasConfig::fromJson(const nlohmann::json& json) try {
 }
 
 nlohmann::json AtlasConfig::toJson() const {
-    nlohmann::json json = {{"in_channels", inChannels},
-                           {"stem_first_width", stemFirstWidth},
-                           {"stem_width", stemWidth},
-                           {"dim", dim},
-                           {"num_classes", numClasses},
-                           {"window_side", windowSide},
-                           {"pool_ratio", poolRatio},
-                           {"max_scales", maxScales},
-                           {"window_mapping", mapping == WindowMapping::Nested ? "nested" : "raster"},
-                           {"stages", nlohmann::json::array()}};
+    nlohmann::json json = {
+        {"in_channels", inChannels},
+        {"stem_first_width", stemFirstWidth},
+        {"stem_width", stemWidth},
+        {"dim", dim},
+        {"num_classes", numClasses},
+        {"window_side", windowSide},
+        {"pool_ratio", poolRatio},
+        {"max_scales", maxScales},
+        {"window_mapping", mapping == WindowMapping::Nested ? "nested" : "raster"},
+        {"stages", nlohmann::json::array()}};
     for (const auto& stage : stages)
         json["stages"].push_back({{"depth", stage.depth},
                                   {"num_heads", stage.heads},

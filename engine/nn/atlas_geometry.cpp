@@ -22,8 +22,8 @@ int64_t legalSide(int64_t tokens, int64_t window, int64_t ratio) {
 
 std::vector<ScaleGeometry> listScales(int64_t side, int64_t window, int64_t ratio,
                                       int64_t maxScales) {
-    const auto limit = maxScales > 0 ? static_cast<size_t>(maxScales)
-                                     : std::numeric_limits<size_t>::max();
+    const auto limit =
+        maxScales > 0 ? static_cast<size_t>(maxScales) : std::numeric_limits<size_t>::max();
     std::vector<ScaleGeometry> scales;
     for (int64_t n = side; scales.size() < limit; n /= ratio) {
         const int64_t w = std::min(n, window);

@@ -38,7 +38,8 @@ class Initialiser {
     void uniform(const std::string& name, std::vector<int64_t> shape, int64_t fanIn) {
         const double bound = 1 / std::sqrt(static_cast<double>(fanIn));
         weights[name] =
-            at::rand(shape, generator_, at::TensorOptions().dtype(at::kFloat)) * (2 * bound) - bound;
+            at::rand(shape, generator_, at::TensorOptions().dtype(at::kFloat)) * (2 * bound) -
+            bound;
     }
 
     at::Generator generator_;
@@ -91,10 +92,10 @@ StateDict initialAtlasWeights(const AtlasConfig& config, uint64_t seed) {
     initialiseStem(init, config);
     for (size_t k = 0; k < config.stages.size(); ++k)
         for (int64_t d = 0; d < config.stages[k].depth; ++d)
-            initialiseBlock(init,
-                            "atlas_models." + std::to_string(k) + ".levels.0.blocks." +
-                                std::to_string(d) + ".",
-                            config.dim, config.stages[k]);
+            initialiseBlock(
+                init,
+                "atlas_models." + std::to_string(k) + ".levels.0.blocks." + std::to_string(d) + ".",
+                config.dim, config.stages[k]);
     init.norm("readout_norm", config.dim);
     init.norm("fc_norm", config.dim);
     init.linear("fc", config.dim, config.numClasses);

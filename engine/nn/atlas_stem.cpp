@@ -3,9 +3,9 @@
 
 namespace atlas::engine {
 namespace {
-constexpr double kEntryEps = 1e-4;   // BatchNorm of conv0
-constexpr double kUnitEps = 1e-5;    // BatchNorm of the residual units
-constexpr double kDownEps = 1e-6;    // LayerNorm before each downsampling
+constexpr double kEntryEps = 1e-4;  // BatchNorm of conv0
+constexpr double kUnitEps = 1e-5;   // BatchNorm of the residual units
+constexpr double kDownEps = 1e-6;   // LayerNorm before each downsampling
 }  // namespace
 
 AtlasStem::AtlasStem(WeightReader& reader, const std::string& prefix, const AtlasConfig& config) {
@@ -27,10 +27,10 @@ AtlasStem::Units AtlasStem::readUnits(WeightReader& reader, const std::string& n
     Units units;
     for (size_t i = 0; i < units.size(); ++i) {
         const std::string unit = name + "." + std::to_string(i) + ".conv_block";
-        units[i].first = ConvNorm::read(reader, unit + "1.0", unit + "1.1", width, width, 1, true,
-                                        kUnitEps);
-        units[i].second = ConvNorm::read(reader, unit + "2.0", unit + "2.1", width, width, 1, true,
-                                         kUnitEps);
+        units[i].first =
+            ConvNorm::read(reader, unit + "1.0", unit + "1.1", width, width, 1, true, kUnitEps);
+        units[i].second =
+            ConvNorm::read(reader, unit + "2.0", unit + "2.1", width, width, 1, true, kUnitEps);
     }
     return units;
 }
@@ -46,8 +46,7 @@ void AtlasStem::fold() {
 }
 
 at::Tensor AtlasStem::runUnits(const Units& units, at::Tensor x, const ForwardMode& mode) {
-    for (const auto& unit : units)
-        x = x + unit.second(at::gelu(unit.first(x, mode)), mode);
+    for (const auto& unit : units) x = x + unit.second(at::gelu(unit.first(x, mode)), mode);
     return x;
 }
 

@@ -134,8 +134,7 @@ std::optional<SegmentedAttention> runProblem(const at::Tensor& q,
         to.v = dense(from.v, at::kFloat).const_data_ptr<float>();
         to.keyWindows = from.k.size(0);
         to.keysPerWindow = static_cast<int32_t>(from.k.size(2));
-        if (from.valid.defined())
-            to.valid = dense(from.valid, at::kByte).const_data_ptr<uint8_t>();
+        if (from.valid.defined()) to.valid = dense(from.valid, at::kByte).const_data_ptr<uint8_t>();
         if (from.groups.fineRows != from.groups.coarseRows)
             to.keyWindow = dense(indexOf(from.groups), at::kInt).const_data_ptr<int32_t>();
     }
@@ -214,6 +213,8 @@ std::optional<SegmentedAttention> segmentedAttentionByPlugin(
     });
 }
 
-std::string cudaPluginStatus() { return Plugin::get().status(); }
+std::string cudaPluginStatus() {
+    return Plugin::get().status();
+}
 
 }  // namespace atlas::engine

@@ -12,8 +12,8 @@ namespace atlas::engine {
 
 /// What a forward pass does beyond computing: training statistics and stochastic depth.
 struct ForwardMode {
-    bool training = false;     ///< batch statistics in BatchNorm, stochastic depth active
-    double dropPath = 0;       ///< of the block that is running
+    bool training = false;  ///< batch statistics in BatchNorm, stochastic depth active
+    double dropPath = 0;    ///< of the block that is running
     double bnMomentum = 0.1;
 };
 

@@ -20,9 +20,9 @@ struct ModelConfig {
     std::string licence;
     std::vector<std::string> classNames;
     std::vector<std::array<uint8_t, 3>> classColors;  ///< as many as classes
-    int64_t patchSizePx = 0;   ///< side of the context in model pixels
-    double spacingUmPx = 0;    ///< microns per model pixel
-    bool ground = false;       ///< resolution is shown in metres
+    int64_t patchSizePx = 0;                          ///< side of the context in model pixels
+    double spacingUmPx = 0;                           ///< microns per model pixel
+    bool ground = false;                              ///< resolution is shown in metres
     std::vector<float> mean, std;
     AtlasConfig network;
     std::string trainingRecord = "{}";  ///< JSON text

@@ -60,8 +60,7 @@ class Reader {
         if (size > kMaxHeaderBytes || size > fileBytes_ - 8)
             fail("is no safetensors file (header of " + std::to_string(size) + " bytes)");
         std::string text(size, '\0');
-        if (!file_.read(text.data(), static_cast<std::streamsize>(size)))
-            fail("cannot be read");
+        if (!file_.read(text.data(), static_cast<std::streamsize>(size))) fail("cannot be read");
         dataStart_ = 8 + size;
         auto header = nlohmann::json::parse(text, nullptr, false);
         if (!header.is_object()) fail("is no safetensors file (header is not a JSON object)");
@@ -110,7 +109,9 @@ const char* typeName(const at::Tensor& tensor) {
 
 }  // namespace
 
-StateDict loadSafetensors(const std::filesystem::path& path) { return Reader(path).read(); }
+StateDict loadSafetensors(const std::filesystem::path& path) {
+    return Reader(path).read();
+}
 
 void saveSafetensors(const std::filesystem::path& path, const StateDict& tensors,
                      const std::map<std::string, std::string>& metadata) {

@@ -23,7 +23,9 @@ std::vector<int64_t> orderWithTail(std::vector<int64_t> head, int64_t dims) {
     return head;
 }
 
-double headScale(const at::Tensor& q) { return 1 / std::sqrt(static_cast<double>(q.size(-1))); }
+double headScale(const at::Tensor& q) {
+    return 1 / std::sqrt(static_cast<double>(q.size(-1)));
+}
 
 /// Additive mask [key windows, 1, 1, keys]: 0 or -inf.
 at::Tensor additiveMask(const at::Tensor& valid, at::ScalarType type) {
@@ -35,7 +37,8 @@ at::Tensor logits(const at::Tensor& q, const KeySegment& segment) {
     at::Tensor scores = at::matmul(q, segment.k.transpose(-1, -2));
     if (scores.scalar_type() != at::kDouble) scores = scores.to(at::kFloat);
     scores = scores * headScale(q);
-    if (segment.valid.defined()) scores = scores + additiveMask(segment.valid, scores.scalar_type());
+    if (segment.valid.defined())
+        scores = scores + additiveMask(segment.valid, scores.scalar_type());
     return scores;
 }
 
@@ -61,8 +64,8 @@ Partial attendDifferentiable(const at::Tensor& q, const KeySegment& segment) {
 Partial attendFlash(const at::Tensor& q, const KeySegment& segment) {
     c10::optional<at::Tensor> mask;
     if (segment.valid.defined()) mask = additiveMask(segment.valid, q.scalar_type());
-    auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
-        q, segment.k, segment.v, 0.0, false, mask, headScale(q));
+    auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(q, segment.k, segment.v, 0.0,
+                                                                      false, mask, headScale(q));
     Partial partial{out, lse.scalar_type() == at::kDouble ? lse : lse.to(at::kFloat)};
     if (segment.valid.defined()) clearEmpty(partial, segment.valid);
     return partial;
@@ -97,7 +100,8 @@ at::Tensor WindowGroups::ungroup(const at::Tensor& x) const {
     const int64_t r = coarseRows, heads = x.size(1), tokens = x.size(2) / (f * f);
     const auto result = shapeWithTail({batch * fineRows * fineRows, heads, tokens}, x, 3);
     if (mapping == WindowMapping::Raster) {
-        const at::Tensor runs = x.reshape(shapeWithTail({batch * r * r, heads, f * f, tokens}, x, 3));
+        const at::Tensor runs =
+            x.reshape(shapeWithTail({batch * r * r, heads, f * f, tokens}, x, 3));
         return runs.permute(orderWithTail({0, 2, 1}, runs.dim())).reshape(result);
     }
     const at::Tensor cells = x.reshape(shapeWithTail({batch, r, r, heads, f, f, tokens}, x, 3));
@@ -112,8 +116,7 @@ SegmentedAttention segmentedAttention(const at::Tensor& q,
     for (const auto& segment : segments) {
         const Partial partial = attend(segment.groups.group(q), segment);
         outs.push_back(segment.groups.ungroup(partial.out));
-        result.segmentLse.push_back(
-            segment.groups.ungroup(partial.lse.unsqueeze(-1)).squeeze(-1));
+        result.segmentLse.push_back(segment.groups.ungroup(partial.lse.unsqueeze(-1)).squeeze(-1));
     }
     if (segments.size() == 1) {
         result.out = outs[0];

@@ -22,7 +22,9 @@ namespace fs = std::filesystem;
 constexpr size_t kReaders = 2;
 constexpr size_t kBatchesAhead = 2;
 
-double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double secondsSince(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 std::string timeNow() {
     const std::time_t now = std::time(nullptr);
@@ -35,7 +37,8 @@ std::string timeNow() {
 
 int batchSize(const RunRequest& request, const ModelConfig& model) {
     if (request.batch > 0) return request.batch;
-    return static_cast<int>(std::clamp<int64_t>(1024 * 1024 / (model.patchSizePx * model.patchSizePx), 1, 16));
+    return static_cast<int>(
+        std::clamp<int64_t>(1024 * 1024 / (model.patchSizePx * model.patchSizePx), 1, 16));
 }
 
 struct ReadBatch {
@@ -48,7 +51,8 @@ struct ReadBatch {
 /// The state of one call of run().
 class ClassifyRun::Work {
   public:
-    Work(ClassifyRun& owner, std::stop_token stop, const Report& report) : owner_(owner), stop_(std::move(stop)), report_(report) {}
+    Work(ClassifyRun& owner, std::stop_token stop, const Report& report)
+        : owner_(owner), stop_(std::move(stop)), report_(report) {}
 
     RunOutcome go() {
         start_ = Clock::now();
@@ -66,7 +70,8 @@ class ClassifyRun::Work {
     void open() {
         const auto& request = owner_.request_;
         const auto source = io::openImage(request.image, request.open);
-        const auto display = request.display ? *request.display : io::defaultDisplay(source->info());
+        const auto display =
+            request.display ? *request.display : io::defaultDisplay(source->info());
         image_ = std::make_unique<io::ColorSource>(source, display, owner_.cache_);
         classifier_ = owner_.classifier();
         if (!classifier_) {
@@ -104,13 +109,21 @@ class ClassifyRun::Work {
         const auto& r = owner_.request_;
         const auto& p = record_.plan;
         const auto& d = image_->settings();
-        return derivedUuid(nlohmann::json{{"source", record_.sourceFingerprint}, {"model", record_.modelSha256},
-                                          {"config", record_.model.network.toJson()}, {"overlap", r.overlap}, {"mask", r.mask},
-                                          {"attention", r.attention}, {"precision", r.precision},
-                                          {"um", {p.umPerPixelX, p.umPerPixelY}},
-                                          {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
-                                          {"bands", d.bands}, {"stretch", static_cast<int>(d.stretch)}, {"range", d.range},
-                                          {"alpha", static_cast<int>(r.open.alpha)}}.dump());
+        return derivedUuid(
+            nlohmann::json{{"source", record_.sourceFingerprint},
+                           {"model", record_.modelSha256},
+                           {"config", record_.model.network.toJson()},
+                           {"overlap", r.overlap},
+                           {"mask", r.mask},
+                           {"attention", r.attention},
+                           {"precision", r.precision},
+                           {"um", {p.umPerPixelX, p.umPerPixelY}},
+                           {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
+                           {"bands", d.bands},
+                           {"stretch", static_cast<int>(d.stretch)},
+                           {"range", d.range},
+                           {"alpha", static_cast<int>(r.open.alpha)}}
+                .dump());
     }
 
     RunOutcome publishedBefore() {
@@ -125,20 +138,23 @@ class ClassifyRun::Work {
     }
 
     void prepare() {
-        auto stitcher = std::make_shared<Stitcher>(record_.plan, record_.model, owner_.request_.attention);
+        auto stitcher =
+            std::make_shared<Stitcher>(record_.plan, record_.model, owner_.request_.attention);
         results_.resize(record_.plan.contexts.size());
         finished_.assign(results_.size(), false);
-        journal_ = std::make_unique<Journal>(partial_ / "journal", [&](int64_t index, ContextResult result) {
-            if (index < 0 || static_cast<size_t>(index) >= results_.size()) return;
-            stitcher->add(record_.plan.contexts[static_cast<size_t>(index)], result);
-            keep(static_cast<size_t>(index), std::move(result));
-        });
+        journal_ = std::make_unique<Journal>(
+            partial_ / "journal", [&](int64_t index, ContextResult result) {
+                if (index < 0 || static_cast<size_t>(index) >= results_.size()) return;
+                stitcher->add(record_.plan.contexts[static_cast<size_t>(index)], result);
+                keep(static_cast<size_t>(index), std::move(result));
+            });
         resumed_ = progress_.done;
         const auto size = static_cast<size_t>(batchSize(owner_.request_, record_.model));
         std::vector<size_t> batch;
         for (size_t i = 0; i < results_.size(); ++i) {
             if (!finished_[i]) batch.push_back(i);
-            if (batch.size() == size || (i + 1 == results_.size() && !batch.empty())) waiting_.push_back(std::exchange(batch, {}));
+            if (batch.size() == size || (i + 1 == results_.size() && !batch.empty()))
+                waiting_.push_back(std::exchange(batch, {}));
         }
         stitcher_ = stitcher;
         const std::lock_guard lock(owner_.mutex_);
@@ -161,7 +177,8 @@ class ClassifyRun::Work {
             double least = std::numeric_limits<double>::max();
             for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
                 const auto& c = record_.plan.contexts[it->front()];
-                const double dx = c.x + record_.plan.contextWidth / 2 - fx, dy = c.y + record_.plan.contextHeight / 2 - fy;
+                const double dx = c.x + record_.plan.contextWidth / 2 - fx,
+                             dy = c.y + record_.plan.contextHeight / 2 - fy;
                 if (dx * dx + dy * dy < least) {
                     least = dx * dx + dy * dy;
                     best = it;
@@ -178,13 +195,15 @@ class ClassifyRun::Work {
             ReadBatch batch;
             {
                 std::unique_lock lock(mutex_);
-                if (!changed_.wait(lock, end, [&] { return ready_.size() < kBatchesAhead; })) return;
+                if (!changed_.wait(lock, end, [&] { return ready_.size() < kBatchesAhead; }))
+                    return;
                 if (waiting_.empty()) return;
                 batch.contexts = takeNearest();
                 ++inFlight_;
             }
             try {
-                for (size_t index : batch.contexts) batch.pixels.push_back(readContext(record_.plan.contexts[index]));
+                for (size_t index : batch.contexts)
+                    batch.pixels.push_back(readContext(record_.plan.contexts[index]));
             } catch (...) {
                 const std::lock_guard lock(mutex_);
                 failure_ = std::current_exception();
@@ -201,13 +220,18 @@ class ClassifyRun::Work {
 
     ContextPixels readContext(const Context& context) const {
         const int side = static_cast<int>(record_.model.patchSizePx);
-        return {image_->resample(context.x, context.y, record_.plan.contextWidth, record_.plan.contextHeight, side, side).rgba};
+        return {image_
+                    ->resample(context.x, context.y, record_.plan.contextWidth,
+                               record_.plan.contextHeight, side, side)
+                    .rgba};
     }
 
     bool next(ReadBatch& batch) {
         std::unique_lock lock(mutex_);
         const auto from = Clock::now();
-        changed_.wait(lock, [&] { return !ready_.empty() || failure_ || (waiting_.empty() && inFlight_ == 0); });
+        changed_.wait(lock, [&] {
+            return !ready_.empty() || failure_ || (waiting_.empty() && inFlight_ == 0);
+        });
         waited_ += secondsSince(from);
         if (failure_) std::rethrow_exception(failure_);
         if (ready_.empty()) return false;
@@ -220,7 +244,8 @@ class ClassifyRun::Work {
     void classify() {
         const auto begin = Clock::now();
         std::vector<std::jthread> readers;
-        for (size_t i = 0; i < kReaders; ++i) readers.emplace_back([this](const std::stop_token& end) { read(end); });
+        for (size_t i = 0; i < kReaders; ++i)
+            readers.emplace_back([this](const std::stop_token& end) { read(end); });
         ReadBatch batch;
         while (!stop_.stop_requested() && next(batch)) {
             const auto results = classifier_->classify(batch.pixels, owner_.request_.attention);
@@ -239,8 +264,10 @@ class ClassifyRun::Work {
     void reportSpeed(double seconds) {
         const double count = static_cast<double>(progress_.done - resumed_);
         progress_.contextsPerSecond = count / seconds;
-        progress_.megapixelsPerSecond = count * record_.plan.contextWidth * record_.plan.contextHeight / 1e6 / seconds;
-        progress_.secondsLeft = static_cast<double>(progress_.total - progress_.done) / std::max(1e-9, progress_.contextsPerSecond);
+        progress_.megapixelsPerSecond =
+            count * record_.plan.contextWidth * record_.plan.contextHeight / 1e6 / seconds;
+        progress_.secondsLeft = static_cast<double>(progress_.total - progress_.done) /
+                                std::max(1e-9, progress_.contextsPerSecond);
         progress_.bottleneck = waited_ > 0.5 * seconds ? "reading" : "network";
         report_(progress_);
     }
@@ -254,9 +281,11 @@ class ClassifyRun::Work {
         for (const auto& line : image_->source()->damage()) record_.warnings.push_back(line);
         for (size_t i = 0; i < results_.size(); ++i)
             if (!results_[i].probabilities.empty())
-                record_.rows.push_back({record_.plan.contexts[i], results_[i].probabilities, results_[i].meanMass});
+                record_.rows.push_back(
+                    {record_.plan.contexts[i], results_[i].probabilities, results_[i].meanMass});
         if (complete && record_.rows.empty())
-            throw std::runtime_error(owner_.request_.image + ": no part of the image could be read");
+            throw std::runtime_error(owner_.request_.image +
+                                     ": no part of the image could be read");
         writeRunFiles(partial_, record_, stitcher_->layers(), *image_);
         RunOutcome outcome;
         outcome.state = record_.state;
@@ -299,7 +328,8 @@ class ClassifyRun::Work {
     std::exception_ptr failure_;
 };
 
-ClassifyRun::ClassifyRun(RunRequest request, std::shared_ptr<io::TileCache> cache, std::shared_ptr<Classifier> classifier)
+ClassifyRun::ClassifyRun(RunRequest request, std::shared_ptr<io::TileCache> cache,
+                         std::shared_ptr<Classifier> classifier)
     : request_(std::move(request)), cache_(std::move(cache)), classifier_(std::move(classifier)) {}
 
 ClassifyRun::~ClassifyRun() = default;

@@ -18,9 +18,9 @@ namespace atlas::engine {
 
 struct RunOutcome {
     RunState state = RunState::Failed;
-    std::string error;               ///< for Failed: a sentence with path and cause
-    std::filesystem::path folder;    ///< published run folder; the .partial one when cancelled
-    bool alreadyThere = false;       ///< the same run had been published before
+    std::string error;             ///< for Failed: a sentence with path and cause
+    std::filesystem::path folder;  ///< published run folder; the .partial one when cancelled
+    bool alreadyThere = false;     ///< the same run had been published before
     int64_t contexts = 0;
     double seconds = 0;
     std::vector<std::string> warnings;
@@ -32,7 +32,8 @@ class ClassifyRun {
 
     /// `classifier` may be shared between runs one after another; opened from the request's model
     /// folder where it is null.
-    ClassifyRun(RunRequest request, std::shared_ptr<io::TileCache> cache, std::shared_ptr<Classifier> classifier = nullptr);
+    ClassifyRun(RunRequest request, std::shared_ptr<io::TileCache> cache,
+                std::shared_ptr<Classifier> classifier = nullptr);
     ~ClassifyRun();
 
     /// Never throws. Goes on from the journal of a killed or cancelled run with the same inputs.

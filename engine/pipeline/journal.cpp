@@ -56,7 +56,8 @@ class Unpacker {
     }
     std::vector<float> floats() {
         const int64_t count = number();
-        if (count < 0 || static_cast<uint64_t>(count) * sizeof(float) > data_.size() - at_) throw std::runtime_error("journal record is damaged");
+        if (count < 0 || static_cast<uint64_t>(count) * sizeof(float) > data_.size() - at_)
+            throw std::runtime_error("journal record is damaged");
         std::vector<float> values(static_cast<size_t>(count));
         take(values.data(), values.size() * sizeof(float));
         return values;
@@ -92,7 +93,9 @@ Journal::Journal(const std::filesystem::path& path, const Replay& replay) : path
         while (old.read(reinterpret_cast<char*>(&header), sizeof header)) {
             if (header.magic != kMagic || header.bytes > kMaxRecordBytes) break;
             std::vector<char> data(header.bytes);
-            if (!old.read(data.data(), static_cast<std::streamsize>(data.size())) || checksumOf(data) != header.checksum) break;
+            if (!old.read(data.data(), static_cast<std::streamsize>(data.size())) ||
+                checksumOf(data) != header.checksum)
+                break;
             Unpacker from(data);
             ContextResult result;
             result.probabilities = from.floats();
@@ -106,7 +109,8 @@ Journal::Journal(const std::filesystem::path& path, const Replay& replay) : path
     std::error_code error;
     if (std::filesystem::exists(path)) std::filesystem::resize_file(path, good, error);
     file_.open(path, std::ios::binary | std::ios::app);
-    if (!file_ || error) throw std::runtime_error(path.string() + ": the journal cannot be written");
+    if (!file_ || error)
+        throw std::runtime_error(path.string() + ": the journal cannot be written");
 }
 
 void Journal::append(int64_t context, const ContextResult& result) {
@@ -119,7 +123,8 @@ void Journal::append(int64_t context, const ContextResult& result) {
     file_.write(reinterpret_cast<const char*>(&header), sizeof header);
     file_.write(packer.data.data(), static_cast<std::streamsize>(packer.data.size()));
     file_.flush();
-    if (!file_) throw std::runtime_error(path_.string() + ": cannot be written (is the disk full?)");
+    if (!file_)
+        throw std::runtime_error(path_.string() + ": cannot be written (is the disk full?)");
 }
 
 }  // namespace atlas::engine

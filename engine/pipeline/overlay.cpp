@@ -24,11 +24,13 @@ std::vector<Share> sharesOf(const io::GridRaster& classes, size_t count) {
     for (float value : classes.values)
         if (!std::isnan(value)) ++shares[static_cast<size_t>(value)].cells;
     std::erase_if(shares, [](const Share& s) { return s.cells == 0; });
-    std::stable_sort(shares.begin(), shares.end(), [](const Share& a, const Share& b) { return a.cells > b.cells; });
+    std::stable_sort(shares.begin(), shares.end(),
+                     [](const Share& a, const Share& b) { return a.cells > b.cells; });
     return shares;
 }
 
-void drawLegend(cv::Mat& canvas, int left, const RunRecord& record, const std::vector<Share>& shares) {
+void drawLegend(cv::Mat& canvas, int left, const RunRecord& record,
+                const std::vector<Share>& shares) {
     const cv::Scalar ink(40, 40, 40, 255);
     int64_t all = 0;
     for (const auto& share : shares) all += share.cells;
@@ -41,10 +43,12 @@ void drawLegend(cv::Mat& canvas, int left, const RunRecord& record, const std::v
         y += kLineHeight;
         if (y + kMargin > canvas.rows) return;
         const auto& c = record.model.classColors[share.label];
-        cv::rectangle(canvas, {left + kMargin, y - 12, 16, 16}, cv::Scalar(c[0], c[1], c[2], 255), cv::FILLED);
+        cv::rectangle(canvas, {left + kMargin, y - 12, 16, 16}, cv::Scalar(c[0], c[1], c[2], 255),
+                      cv::FILLED);
         cv::rectangle(canvas, {left + kMargin, y - 12, 16, 16}, cv::Scalar(90, 90, 90, 255), 1);
         char percent[16];
-        std::snprintf(percent, sizeof percent, "%5.1f %%", 100.0 * static_cast<double>(share.cells) / static_cast<double>(all));
+        std::snprintf(percent, sizeof percent, "%5.1f %%",
+                      100.0 * static_cast<double>(share.cells) / static_cast<double>(all));
         text(record.model.classNames[share.label], left + kMargin + 26, 0.45);
         text(percent, left + kLegendWidth - 70, 0.45);
     }
@@ -52,13 +56,16 @@ void drawLegend(cv::Mat& canvas, int left, const RunRecord& record, const std::v
 
 }  // namespace
 
-io::RgbaImage drawOverlay(const io::ColorSource& image, const RunRecord& record, const RunLayers& layers) {
+io::RgbaImage drawOverlay(const io::ColorSource& image, const RunRecord& record,
+                          const RunLayers& layers) {
     const auto& region = record.plan.region;
-    const double down = std::max(1.0, static_cast<double>(std::max(region.width, region.height)) / kLongestPx);
+    const double down =
+        std::max(1.0, static_cast<double>(std::max(region.width, region.height)) / kLongestPx);
     const int width = std::max(1, static_cast<int>(static_cast<double>(region.width) / down));
     const int height = std::max(1, static_cast<int>(static_cast<double>(region.height) / down));
-    const io::RgbaImage picture = image.resample(static_cast<double>(region.x), static_cast<double>(region.y),
-                                                 static_cast<double>(region.width), static_cast<double>(region.height), width, height);
+    const io::RgbaImage picture = image.resample(
+        static_cast<double>(region.x), static_cast<double>(region.y),
+        static_cast<double>(region.width), static_cast<double>(region.height), width, height);
     const auto shares = sharesOf(layers.classes, record.model.classNames.size());
     const int legendHeight = 2 * kMargin + kLineHeight * (static_cast<int>(shares.size()) + 1);
     io::RgbaImage result(width + kLegendWidth, std::max(height, legendHeight));
@@ -69,11 +76,15 @@ io::RgbaImage drawOverlay(const io::ColorSource& image, const RunRecord& record,
             uint8_t* to = result.pixel(x, y);
             for (int c = 0; c < 3; ++c) to[c] = from[3] ? from[c] : 255;
             int column = 0, row = 0;
-            if (!layers.classes.cellAt(static_cast<double>(region.x) + (x + 0.5) * down, static_cast<double>(region.y) + (y + 0.5) * down, column, row)) continue;
+            if (!layers.classes.cellAt(static_cast<double>(region.x) + (x + 0.5) * down,
+                                       static_cast<double>(region.y) + (y + 0.5) * down, column,
+                                       row))
+                continue;
             const float label = layers.classes.at(0, column, row);
             if (std::isnan(label)) continue;
             const auto& color = record.model.classColors[static_cast<size_t>(label)];
-            for (size_t c = 0; c < 3; ++c) to[c] = static_cast<uint8_t>(to[c] * (1 - kOpacity) + color[c] * kOpacity + 0.5);
+            for (size_t c = 0; c < 3; ++c)
+                to[c] = static_cast<uint8_t>(to[c] * (1 - kOpacity) + color[c] * kOpacity + 0.5);
         }
     cv::Mat canvas(result.height, result.width, CV_8UC4, result.rgba.data());
     drawLegend(canvas, width, record, shares);

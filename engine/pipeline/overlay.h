@@ -7,6 +7,7 @@ namespace atlas::engine {
 
 /// The image, at most 1600 px a side, with class colours over it and a legend of the classes that
 /// occur, most frequent first.
-io::RgbaImage drawOverlay(const io::ColorSource& image, const RunRecord& record, const RunLayers& layers);
+io::RgbaImage drawOverlay(const io::ColorSource& image, const RunRecord& record,
+                          const RunLayers& layers);
 
 }  // namespace atlas::engine

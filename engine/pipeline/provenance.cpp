@@ -12,7 +12,9 @@ namespace {
 
 class Sha256 {
   public:
-    Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
+    Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+        EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr);
+    }
     void add(const void* data, size_t size) { EVP_DigestUpdate(context_.get(), data, size); }
     std::string hex() {
         unsigned char digest[EVP_MAX_MD_SIZE];
@@ -73,7 +75,8 @@ std::string derivedUuid(const std::string& text) {
     std::string hex = sha.hex().substr(0, 32);
     hex[12] = '5';
     hex[16] = "89ab"[(hex[16] >= 'a' ? hex[16] - 'a' + 10 : hex[16] - '0') & 3];
-    return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" + hex.substr(16, 4) + "-" + hex.substr(20);
+    return hex.substr(0, 8) + "-" + hex.substr(8, 4) + "-" + hex.substr(12, 4) + "-" +
+           hex.substr(16, 4) + "-" + hex.substr(20);
 }
 
 std::filesystem::path runRoot(const std::filesystem::path& out, const std::string& image) {

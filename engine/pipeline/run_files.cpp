@@ -20,10 +20,12 @@ namespace fs = std::filesystem;
 /// A text file under a temporary name until it is complete.
 class TextFile {
   public:
-    explicit TextFile(fs::path path) : path_(std::move(path)), temporary_(path_.string() + ".tmp"), out(temporary_) {}
+    explicit TextFile(fs::path path)
+        : path_(std::move(path)), temporary_(path_.string() + ".tmp"), out(temporary_) {}
     void finish() {
         out.close();
-        if (!out) throw std::runtime_error(path_.string() + ": cannot be written (is the disk full?)");
+        if (!out)
+            throw std::runtime_error(path_.string() + ": cannot be written (is the disk full?)");
         fs::rename(temporary_, path_);
     }
 
@@ -39,9 +41,12 @@ struct Box {
 };
 /// A context clipped to the image, in whole level-0 pixels.
 Box boxOf(const RunRecord& record, const Context& context, const io::ImageInfo& info) {
-    const auto x0 = std::max<int64_t>(0, std::llround(context.x)), y0 = std::max<int64_t>(0, std::llround(context.y));
-    const auto x1 = std::min<int64_t>(info.levels[0].width, std::llround(context.x + record.plan.contextWidth));
-    const auto y1 = std::min<int64_t>(info.levels[0].height, std::llround(context.y + record.plan.contextHeight));
+    const auto x0 = std::max<int64_t>(0, std::llround(context.x)),
+               y0 = std::max<int64_t>(0, std::llround(context.y));
+    const auto x1 =
+        std::min<int64_t>(info.levels[0].width, std::llround(context.x + record.plan.contextWidth));
+    const auto y1 = std::min<int64_t>(info.levels[0].height,
+                                      std::llround(context.y + record.plan.contextHeight));
     return {x0, y0, std::max<int64_t>(1, x1 - x0), std::max<int64_t>(1, y1 - y0)};
 }
 
@@ -66,29 +71,42 @@ void writeCsv(const fs::path& path, const RunRecord& record, const io::ImageInfo
     file.finish();
 }
 
-json featureOf(const RunRecord& record, const ContextRow& row, size_t number, const io::ImageInfo& info) {
+json featureOf(const RunRecord& record, const ContextRow& row, size_t number,
+               const io::ImageInfo& info) {
     const Box b = boxOf(record, row.context, info);
-    const auto best = static_cast<size_t>(std::max_element(row.probabilities.begin(), row.probabilities.end()) - row.probabilities.begin());
+    const auto best =
+        static_cast<size_t>(std::max_element(row.probabilities.begin(), row.probabilities.end()) -
+                            row.probabilities.begin());
     json measurements = json::object();
-    for (size_t c = 0; c < row.probabilities.size(); ++c) measurements["prob_" + record.model.classNames[c]] = row.probabilities[c];
-    for (size_t k = 0; k < row.meanMass.size(); ++k) measurements["attn_s" + std::to_string(k)] = row.meanMass[k];
-    const json ring = json::array({{b.x, b.y}, {b.x + b.width, b.y}, {b.x + b.width, b.y + b.height}, {b.x, b.y + b.height}, {b.x, b.y}});
-    return {{"type", "Feature"},
-            {"id", derivedUuid(record.runId + "/" + std::to_string(row.context.column) + "/" + std::to_string(row.context.row))},
-            {"geometry", {{"type", "Polygon"}, {"coordinates", json::array({ring})}}},
-            {"properties",
-             {{"objectType", "tile"},
-              {"name", "Tile " + std::to_string(number)},
-              {"isLocked", true},
-              {"classification", {{"name", record.model.classNames[best]}, {"color", record.model.classColors[best]}}},
-              {"measurements", measurements},
-              {"metadata", {{"model", record.model.name}, {"run", record.runId}}}}}};
+    for (size_t c = 0; c < row.probabilities.size(); ++c)
+        measurements["prob_" + record.model.classNames[c]] = row.probabilities[c];
+    for (size_t k = 0; k < row.meanMass.size(); ++k)
+        measurements["attn_s" + std::to_string(k)] = row.meanMass[k];
+    const json ring = json::array({{b.x, b.y},
+                                   {b.x + b.width, b.y},
+                                   {b.x + b.width, b.y + b.height},
+                                   {b.x, b.y + b.height},
+                                   {b.x, b.y}});
+    return {
+        {"type", "Feature"},
+        {"id", derivedUuid(record.runId + "/" + std::to_string(row.context.column) + "/" +
+                           std::to_string(row.context.row))},
+        {"geometry", {{"type", "Polygon"}, {"coordinates", json::array({ring})}}},
+        {"properties",
+         {{"objectType", "tile"},
+          {"name", "Tile " + std::to_string(number)},
+          {"isLocked", true},
+          {"classification",
+           {{"name", record.model.classNames[best]}, {"color", record.model.classColors[best]}}},
+          {"measurements", measurements},
+          {"metadata", {{"model", record.model.name}, {"run", record.runId}}}}}};
 }
 
 void writeGeoJson(const fs::path& path, const RunRecord& record, const io::ImageInfo& info) {
     TextFile file(path);
     file.out << R"({"type":"FeatureCollection","features":[)";
-    for (size_t i = 0; i < record.rows.size(); ++i) file.out << (i ? ",\n" : "\n") << featureOf(record, record.rows[i], i, info).dump();
+    for (size_t i = 0; i < record.rows.size(); ++i)
+        file.out << (i ? ",\n" : "\n") << featureOf(record, record.rows[i], i, info).dump();
     file.out << "\n]}\n";
     file.finish();
 }
@@ -97,14 +115,20 @@ json summaryOf(const RunRecord& record) {
     std::vector<int64_t> counts(record.model.classNames.size());
     std::vector<double> mass;
     for (const auto& row : record.rows) {
-        ++counts[static_cast<size_t>(std::max_element(row.probabilities.begin(), row.probabilities.end()) - row.probabilities.begin())];
+        ++counts[static_cast<size_t>(
+            std::max_element(row.probabilities.begin(), row.probabilities.end()) -
+            row.probabilities.begin())];
         mass.resize(std::max(mass.size(), row.meanMass.size()));
-        for (size_t k = 0; k < row.meanMass.size(); ++k) mass[k] += row.meanMass[k] / static_cast<double>(record.rows.size());
+        for (size_t k = 0; k < row.meanMass.size(); ++k)
+            mass[k] += row.meanMass[k] / static_cast<double>(record.rows.size());
     }
-    const double metres2 = record.plan.strideX * record.plan.umPerPixelX * record.plan.strideY * record.plan.umPerPixelY * 1e-12;
+    const double metres2 = record.plan.strideX * record.plan.umPerPixelX * record.plan.strideY *
+                           record.plan.umPerPixelY * 1e-12;
     json classes = json::array();
     for (size_t i = 0; i < counts.size(); ++i)
-        classes.push_back({{"name", record.model.classNames[i]}, {"contexts", counts[i]}, {"area_m2", static_cast<double>(counts[i]) * metres2}});
+        classes.push_back({{"name", record.model.classNames[i]},
+                           {"contexts", counts[i]},
+                           {"area_m2", static_cast<double>(counts[i]) * metres2}});
     return {{"contexts", record.rows.size()}, {"classes", classes}, {"mean_scale_mass", mass}};
 }
 
@@ -113,32 +137,56 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
     const auto& p = record.plan;
     const auto& display = image.settings();
     std::vector<double> tokens;
-    for (int64_t side : record.model.tokenSidesPx()) tokens.push_back(static_cast<double>(side) * record.model.spacingUmPx);
-    return {{"schema_version", 1},
-            {"program", {{"name", "AtlasScope"}, {"version", ATLASSCOPE_VERSION}, {"libraries", record.versions}}},
-            {"run_id", record.runId},
-            {"state", runStateName(record.state)},
-            {"source", {{"path", r.image}, {"fingerprint", record.sourceFingerprint}, {"reader", image.info().reader},
-                        {"size", {image.info().levels[0].width, image.info().levels[0].height}}}},
-            {"model", {{"name", record.model.name}, {"path", r.modelDir.string()}, {"sha256", record.modelSha256},
-                       {"class_names", record.model.classNames}, {"class_colors", record.model.classColors},
-                       {"token_sides_um", tokens}, {"resolution_unit", record.model.ground ? "m" : "um"}}},
-            {"parameters", {{"overlap", r.overlap}, {"mask", r.mask}, {"attention", r.attention}, {"precision", r.precision},
-                            {"batch", r.batch}, {"resolution_given_um", r.resolutionUm ? json(*r.resolutionUm) : json()},
-                            {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
-                            {"bands", display.bands}, {"stretch", static_cast<int>(display.stretch)}, {"stretch_range", display.range}}},
-            {"plan", {{"um_per_pixel", {p.umPerPixelX, p.umPerPixelY}}, {"context_px", {p.contextWidth, p.contextHeight}},
-                      {"columns", p.columns}, {"rows", p.rows}, {"contexts", p.contexts.size()}, {"level", p.level},
-                      {"level_downsample", p.levelDownsample}}},
-            {"device", record.device},
-            {"times", {{"started", record.startedAt}, {"seconds", record.seconds}}},
-            {"contexts_done", record.rows.size()},
-            {"warnings", record.warnings}};
+    for (int64_t side : record.model.tokenSidesPx())
+        tokens.push_back(static_cast<double>(side) * record.model.spacingUmPx);
+    return {
+        {"schema_version", 1},
+        {"program",
+         {{"name", "AtlasScope"}, {"version", ATLASSCOPE_VERSION}, {"libraries", record.versions}}},
+        {"run_id", record.runId},
+        {"state", runStateName(record.state)},
+        {"source",
+         {{"path", r.image},
+          {"fingerprint", record.sourceFingerprint},
+          {"reader", image.info().reader},
+          {"size", {image.info().levels[0].width, image.info().levels[0].height}}}},
+        {"model",
+         {{"name", record.model.name},
+          {"path", r.modelDir.string()},
+          {"sha256", record.modelSha256},
+          {"class_names", record.model.classNames},
+          {"class_colors", record.model.classColors},
+          {"token_sides_um", tokens},
+          {"resolution_unit", record.model.ground ? "m" : "um"}}},
+        {"parameters",
+         {{"overlap", r.overlap},
+          {"mask", r.mask},
+          {"attention", r.attention},
+          {"precision", r.precision},
+          {"batch", r.batch},
+          {"resolution_given_um", r.resolutionUm ? json(*r.resolutionUm) : json()},
+          {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
+          {"bands", display.bands},
+          {"stretch", static_cast<int>(display.stretch)},
+          {"stretch_range", display.range}}},
+        {"plan",
+         {{"um_per_pixel", {p.umPerPixelX, p.umPerPixelY}},
+          {"context_px", {p.contextWidth, p.contextHeight}},
+          {"columns", p.columns},
+          {"rows", p.rows},
+          {"contexts", p.contexts.size()},
+          {"level", p.level},
+          {"level_downsample", p.levelDownsample}}},
+        {"device", record.device},
+        {"times", {{"started", record.startedAt}, {"seconds", record.seconds}}},
+        {"contexts_done", record.rows.size()},
+        {"warnings", record.warnings}};
 }
 
 }  // namespace
 
-void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers& layers, const io::ColorSource& image) {
+void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers& layers,
+                   const io::ColorSource& image) {
     const auto& info = image.info();
     io::RasterFileOptions options;
     options.georeference = info.georeference;
@@ -150,12 +198,14 @@ void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers
     io::writeRasterFile(dir / "classes.tif", layers.classes, classes);
     io::writeRasterFile(dir / "prob.tif", layers.probabilities, options);
     for (size_t k = 0; k < layers.attention.size(); ++k)
-        io::writeRasterFile(dir / ("attention_s" + std::to_string(k) + ".tif"), layers.attention[k], options);
+        io::writeRasterFile(dir / ("attention_s" + std::to_string(k) + ".tif"), layers.attention[k],
+                            options);
     if (layers.hasAttention()) io::writeRasterFile(dir / "mass.tif", layers.mass, options);
     writeCsv(dir / "tiles.csv", record, info);
     writeGeoJson(dir / "tiles.geojson", record, info);
     io::writePng(dir / "overlay.png", drawOverlay(image, record, layers));
-    for (const auto& [name, text] : {std::pair{"summary.json", summaryOf(record)}, {"run.json", runJson(record, image)}}) {
+    for (const auto& [name, text] :
+         {std::pair{"summary.json", summaryOf(record)}, {"run.json", runJson(record, image)}}) {
         TextFile file(dir / name);
         file.out << text.dump(1) << '\n';
         file.finish();
@@ -177,11 +227,15 @@ LoadedRun loadRun(const fs::path& dir) try {
     run.classColors = model.at("class_colors").get<std::vector<std::array<uint8_t, 3>>>();
     run.tokenSidesUm = model.at("token_sides_um").get<std::vector<double>>();
     run.ground = model.at("resolution_unit") == "m";
-    if (run.classColors.size() != run.classNames.size()) throw std::runtime_error("class names and colours disagree");
+    if (run.classColors.size() != run.classNames.size())
+        throw std::runtime_error("class names and colours disagree");
     run.layers.classes = io::readRasterFile(dir / "classes.tif");
     run.layers.probabilities = io::readRasterFile(dir / "prob.tif");
-    for (size_t k = 0; k < run.tokenSidesUm.size() && fs::exists(dir / ("attention_s" + std::to_string(k) + ".tif")); ++k)
-        run.layers.attention.push_back(io::readRasterFile(dir / ("attention_s" + std::to_string(k) + ".tif")));
+    for (size_t k = 0; k < run.tokenSidesUm.size() &&
+                       fs::exists(dir / ("attention_s" + std::to_string(k) + ".tif"));
+         ++k)
+        run.layers.attention.push_back(
+            io::readRasterFile(dir / ("attention_s" + std::to_string(k) + ".tif")));
     if (run.layers.hasAttention()) run.layers.mass = io::readRasterFile(dir / "mass.tif");
     return run;
 } catch (const std::exception& error) {
@@ -192,7 +246,8 @@ std::vector<fs::path> findRuns(const fs::path& out, const std::string& image) {
     std::vector<std::pair<fs::file_time_type, fs::path>> found;
     std::error_code error;
     for (const auto& entry : fs::directory_iterator(runRoot(out, image), error))
-        if (entry.is_directory() && fs::exists(entry.path() / "run.json")) found.emplace_back(fs::last_write_time(entry.path() / "run.json"), entry.path());
+        if (entry.is_directory() && fs::exists(entry.path() / "run.json"))
+            found.emplace_back(fs::last_write_time(entry.path() / "run.json"), entry.path());
     std::sort(found.rbegin(), found.rend());
     std::vector<fs::path> paths;
     for (auto& [time, path] : found) paths.push_back(path);

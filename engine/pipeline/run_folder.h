@@ -44,7 +44,8 @@ std::filesystem::path runRoot(const std::filesystem::path& out, const std::strin
 
 /// Writes classes.tif, prob.tif, attention_s<k>.tif, mass.tif, tiles.csv, tiles.geojson,
 /// overlay.png, summary.json and run.json into `dir`. Throws with path and cause.
-void writeRunFiles(const std::filesystem::path& dir, const RunRecord& record, const RunLayers& layers, const io::ColorSource& image);
+void writeRunFiles(const std::filesystem::path& dir, const RunRecord& record,
+                   const RunLayers& layers, const io::ColorSource& image);
 
 /// A finished or partial run read back.
 struct LoadedRun {
@@ -61,6 +62,7 @@ struct LoadedRun {
 LoadedRun loadRun(const std::filesystem::path& dir);
 
 /// Finished runs of an image below `out`, newest first.
-std::vector<std::filesystem::path> findRuns(const std::filesystem::path& out, const std::string& image);
+std::vector<std::filesystem::path> findRuns(const std::filesystem::path& out,
+                                            const std::string& image);
 
 }  // namespace atlas::engine

@@ -9,9 +9,9 @@
 namespace atlas::engine {
 namespace {
 
-constexpr int kMaskPx = 1024;            // longest side of the foreground map
-constexpr double kLeastShare = 0.05;     // of a context that must be foreground
-constexpr double kLeastContextPx = 16;   // level-0 pixels; below, the image is far too coarse
+constexpr int kMaskPx = 1024;           // longest side of the foreground map
+constexpr double kLeastShare = 0.05;    // of a context that must be foreground
+constexpr double kLeastContextPx = 16;  // level-0 pixels; below, the image is far too coarse
 constexpr int64_t kMaxContexts = 50'000'000;
 constexpr int kOverlapCells = 8;
 
@@ -26,15 +26,20 @@ std::array<double, 2> resolutionOf(const io::ImageInfo& info, const RunRequest& 
 }  // namespace
 
 int64_t RunPlan::gridColumns() const {
-    return static_cast<int64_t>(std::ceil(static_cast<double>(region.width) / (contextWidth / cellsPerContext) - 1e-6));
+    return static_cast<int64_t>(
+        std::ceil(static_cast<double>(region.width) / (contextWidth / cellsPerContext) - 1e-6));
 }
 int64_t RunPlan::gridRows() const {
-    return static_cast<int64_t>(std::ceil(static_cast<double>(region.height) / (contextHeight / cellsPerContext) - 1e-6));
+    return static_cast<int64_t>(
+        std::ceil(static_cast<double>(region.height) / (contextHeight / cellsPerContext) - 1e-6));
 }
 
-double ForegroundMap::share(const io::ImageInfo& info, double x, double y, double w, double h) const {
-    const double sx = width / static_cast<double>(info.levels[0].width), sy = height / static_cast<double>(info.levels[0].height);
-    const int x0 = std::clamp(static_cast<int>(x * sx), 0, width - 1), y0 = std::clamp(static_cast<int>(y * sy), 0, height - 1);
+double ForegroundMap::share(const io::ImageInfo& info, double x, double y, double w,
+                            double h) const {
+    const double sx = width / static_cast<double>(info.levels[0].width),
+                 sy = height / static_cast<double>(info.levels[0].height);
+    const int x0 = std::clamp(static_cast<int>(x * sx), 0, width - 1),
+              y0 = std::clamp(static_cast<int>(y * sy), 0, height - 1);
     const int x1 = std::clamp(static_cast<int>(std::ceil((x + w) * sx)), x0 + 1, width);
     const int y1 = std::clamp(static_cast<int>(std::ceil((y + h) * sy)), y0 + 1, height);
     int64_t count = 0;
@@ -45,11 +50,13 @@ double ForegroundMap::share(const io::ImageInfo& info, double x, double y, doubl
 
 ForegroundMap findForeground(const io::ColorSource& image) {
     const auto& full = image.info().levels[0];
-    const double down = std::max(1.0, static_cast<double>(std::max(full.width, full.height)) / kMaskPx);
+    const double down =
+        std::max(1.0, static_cast<double>(std::max(full.width, full.height)) / kMaskPx);
     ForegroundMap map;
     map.width = std::max(1, static_cast<int>(static_cast<double>(full.width) / down));
     map.height = std::max(1, static_cast<int>(static_cast<double>(full.height) / down));
-    io::RgbaImage small = image.resample(0, 0, static_cast<double>(full.width), static_cast<double>(full.height), map.width, map.height);
+    io::RgbaImage small = image.resample(0, 0, static_cast<double>(full.width),
+                                         static_cast<double>(full.height), map.width, map.height);
     map.inside.resize(static_cast<size_t>(map.width) * map.height);
     for (size_t i = 0; i < map.inside.size(); ++i) map.inside[i] = small.rgba[4 * i + 3] ? 1 : 0;
     if (!image.info().slide) return map;
@@ -60,7 +67,8 @@ ForegroundMap findForeground(const io::ColorSource& image) {
     const bool dark = cv::mean(rgb)[1] < 60;  // fluorescence
     cv::extractChannel(hsv, channel, dark ? 2 : 1);
     cv::medianBlur(channel, channel, 5);
-    const double level = cv::threshold(channel, threshold, 0, 1, cv::THRESH_BINARY | cv::THRESH_OTSU);
+    const double level =
+        cv::threshold(channel, threshold, 0, 1, cv::THRESH_BINARY | cv::THRESH_OTSU);
     // A slide that is all tissue has no background for Otsu to find: keep everything then.
     if (!dark && level > 100) return map;
     for (size_t i = 0; i < map.inside.size(); ++i) map.inside[i] &= threshold.data[i];
@@ -70,21 +78,26 @@ ForegroundMap findForeground(const io::ColorSource& image) {
 RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const RunRequest& request) {
     const auto& info = image.info();
     const auto um = resolutionOf(info, request);
-    if (!(request.overlap >= 0 && request.overlap < 0.9)) throw std::runtime_error("the overlap must lie between 0 and 0.9");
+    if (!(request.overlap >= 0 && request.overlap < 0.9))
+        throw std::runtime_error("the overlap must lie between 0 and 0.9");
     RunPlan plan;
     const io::Rect whole{0, 0, info.levels[0].width, info.levels[0].height};
     plan.region = request.region ? io::intersect(*request.region, whole) : whole;
-    if (plan.region.empty()) throw std::runtime_error(info.path + ": the region lies outside of the image");
+    if (plan.region.empty())
+        throw std::runtime_error(info.path + ": the region lies outside of the image");
     plan.umPerPixelX = um[0];
     plan.umPerPixelY = um[1];
     const double sideUm = static_cast<double>(model.patchSizePx) * model.spacingUmPx;
     plan.contextWidth = sideUm / um[0];
     plan.contextHeight = sideUm / um[1];
     if (std::min(plan.contextWidth, plan.contextHeight) < kLeastContextPx)
-        throw std::runtime_error(info.path + ": a pixel is " + lengthText(um[0], model.ground) + " wide, but the model " + model.name +
-                                 " looks at squares of " + lengthText(sideUm, model.ground) + ": the image is too coarse for it");
+        throw std::runtime_error(info.path + ": a pixel is " + lengthText(um[0], model.ground) +
+                                 " wide, but the model " + model.name + " looks at squares of " +
+                                 lengthText(sideUm, model.ground) +
+                                 ": the image is too coarse for it");
     if (std::max(plan.contextWidth, plan.contextHeight) > 16000)
-        throw std::runtime_error(info.path + ": a context of the model would be " + std::to_string(std::llround(plan.contextWidth)) +
+        throw std::runtime_error(info.path + ": a context of the model would be " +
+                                 std::to_string(std::llround(plan.contextWidth)) +
                                  " px wide: the resolution given does not suit the model");
     plan.strideX = plan.contextWidth * (1 - request.overlap);
     plan.strideY = plan.contextHeight * (1 - request.overlap);
@@ -95,7 +108,9 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
     plan.columns = count(plan.region.width, plan.contextWidth, plan.strideX);
     plan.rows = count(plan.region.height, plan.contextHeight, plan.strideY);
     if (plan.columns > kMaxContexts / plan.rows)
-        throw std::runtime_error(info.path + ": " + std::to_string(plan.columns) + " x " + std::to_string(plan.rows) + " contexts are too many; choose a region");
+        throw std::runtime_error(info.path + ": " + std::to_string(plan.columns) + " x " +
+                                 std::to_string(plan.rows) +
+                                 " contexts are too many; choose a region");
     plan.cellsPerContext = request.overlap > 0 ? kOverlapCells : 1;
     const double down = plan.contextWidth / static_cast<double>(model.patchSizePx);
     plan.level = image.levelFor(down);
@@ -104,13 +119,18 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
     if (request.mask) foreground = findForeground(image);
     for (int64_t row = 0; row < plan.rows; ++row)
         for (int64_t column = 0; column < plan.columns; ++column) {
-            const Context context{column, row, static_cast<double>(plan.region.x) + static_cast<double>(column) * plan.strideX,
-                                  static_cast<double>(plan.region.y) + static_cast<double>(row) * plan.strideY};
-            if (foreground && foreground->share(info, context.x, context.y, plan.contextWidth, plan.contextHeight) < kLeastShare) continue;
+            const Context context{
+                column, row,
+                static_cast<double>(plan.region.x) + static_cast<double>(column) * plan.strideX,
+                static_cast<double>(plan.region.y) + static_cast<double>(row) * plan.strideY};
+            if (foreground && foreground->share(info, context.x, context.y, plan.contextWidth,
+                                                plan.contextHeight) < kLeastShare)
+                continue;
             plan.contexts.push_back(context);
         }
     if (plan.contexts.empty())
-        throw std::runtime_error(info.path + ": no " + (info.slide ? std::string("tissue") : std::string("data")) +
+        throw std::runtime_error(info.path + ": no " +
+                                 (info.slide ? std::string("tissue") : std::string("data")) +
                                  " was found in the region; --no-mask classifies everything");
     return plan;
 }

@@ -12,20 +12,20 @@
 namespace atlas::engine {
 
 struct Context {
-    int64_t column = 0, row = 0;       ///< in the grid of the plan
-    double x = 0, y = 0;               ///< top left, level-0 pixels
+    int64_t column = 0, row = 0;  ///< in the grid of the plan
+    double x = 0, y = 0;          ///< top left, level-0 pixels
 };
 
 /// Squares of the model's physical size on a grid that starts at the region's top left corner.
 struct RunPlan {
-    io::Rect region;                   ///< level-0 pixels
+    io::Rect region;  ///< level-0 pixels
     double umPerPixelX = 0, umPerPixelY = 0;
     double contextWidth = 0, contextHeight = 0;  ///< level-0 pixels
     double strideX = 0, strideY = 0;
     int64_t columns = 0, rows = 0;
-    int cellsPerContext = 1;           ///< cells of the result rasters along a context's side
-    std::vector<Context> contexts;     ///< those left after the mask, row by row
-    int level = 0;                     ///< that pixels are read from
+    int cellsPerContext = 1;        ///< cells of the result rasters along a context's side
+    std::vector<Context> contexts;  ///< those left after the mask, row by row
+    int level = 0;                  ///< that pixels are read from
     double levelDownsample = 1;
 
     /// Cells of the class and probability rasters: contextWidth / cellsPerContext px each.

@@ -10,12 +10,18 @@ namespace atlas::engine {
 
 const char* runStateName(RunState state) {
     switch (state) {
-        case RunState::Planning: return "planning";
-        case RunState::Running: return "running";
-        case RunState::Publishing: return "publishing";
-        case RunState::Done: return "done";
-        case RunState::Cancelled: return "cancelled";
-        case RunState::Failed: break;
+        case RunState::Planning:
+            return "planning";
+        case RunState::Running:
+            return "running";
+        case RunState::Publishing:
+            return "publishing";
+        case RunState::Done:
+            return "done";
+        case RunState::Cancelled:
+            return "cancelled";
+        case RunState::Failed:
+            break;
     }
     return "failed";
 }
@@ -32,7 +38,9 @@ double parseResolution(const std::string& text) {
     if (unit == "m") um = 1e6;
     if (unit == "km") um = 1e9;
     if (end == text.c_str() || um == 0 || !(value > 0) || !std::isfinite(value))
-        throw std::invalid_argument("resolution \"" + text + "\" is not understood: give a number with a unit, such as 0.5um or 0.3m");
+        throw std::invalid_argument(
+            "resolution \"" + text +
+            "\" is not understood: give a number with a unit, such as 0.5um or 0.3m");
     return value * um;
 }
 

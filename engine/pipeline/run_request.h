@@ -17,7 +17,7 @@ namespace atlas::engine {
 struct RunRequest {
     std::string image;
     std::filesystem::path modelDir;
-    std::filesystem::path out;  ///< root of the run folders
+    std::filesystem::path out;           ///< root of the run folders
     std::optional<double> resolutionUm;  ///< given by the user, micrometres a level-0 pixel
     double overlap = 0;                  ///< share of a context's side, below 0.9
     std::optional<io::Rect> region;      ///< level-0 pixels
@@ -43,7 +43,8 @@ struct RunProgress {
     std::string error;
 };
 
-/// `0.5um`, `0.5 µm`, `0.3m` or `25cm` to micrometres; throws std::invalid_argument with the reason.
+/// `0.5um`, `0.5 µm`, `0.3m` or `25cm` to micrometres; throws std::invalid_argument with the
+/// reason.
 double parseResolution(const std::string& text);
 
 /// "0.5 µm", "0.3 m", "1.2 km": a length with sensible digits.

@@ -10,9 +10,11 @@ namespace {
 
 io::GridRaster emptyRaster(const RunPlan& plan, double cellWidth, double cellHeight, int bands) {
     const auto cells = [](int64_t length, double cell) {
-        return static_cast<int>(std::min<double>(std::ceil(static_cast<double>(length) / cell - 1e-6), 1e9));
+        return static_cast<int>(
+            std::min<double>(std::ceil(static_cast<double>(length) / cell - 1e-6), 1e9));
     };
-    io::GridRaster raster(cells(plan.region.width, cellWidth), cells(plan.region.height, cellHeight), bands);
+    io::GridRaster raster(cells(plan.region.width, cellWidth),
+                          cells(plan.region.height, cellHeight), bands);
     raster.x = static_cast<double>(plan.region.x);
     raster.y = static_cast<double>(plan.region.y);
     raster.cellWidth = cellWidth;
@@ -48,8 +50,10 @@ io::GridRaster Stitcher::Accumulator::mean() const {
     return result;
 }
 
-Stitcher::Stitcher(const RunPlan& plan, const ModelConfig& model, bool attention) : plan_(plan), attention_(attention) {
-    auto raster = emptyRaster(plan, plan.contextWidth / plan.cellsPerContext, plan.contextHeight / plan.cellsPerContext,
+Stitcher::Stitcher(const RunPlan& plan, const ModelConfig& model, bool attention)
+    : plan_(plan), attention_(attention) {
+    auto raster = emptyRaster(plan, plan.contextWidth / plan.cellsPerContext,
+                              plan.contextHeight / plan.cellsPerContext,
                               static_cast<int>(model.classNames.size()));
     raster.bandNames = model.classNames;
     probabilities_ = std::make_unique<Accumulator>(std::move(raster));
@@ -57,32 +61,41 @@ Stitcher::Stitcher(const RunPlan& plan, const ModelConfig& model, bool attention
     const auto tokens = model.tokenSidesPx();
     const auto patch = static_cast<double>(model.patchSizePx);
     for (int64_t token : tokens) {
-        auto map = emptyRaster(plan, plan.contextWidth * static_cast<double>(token) / patch, plan.contextHeight * static_cast<double>(token) / patch, 1);
+        auto map = emptyRaster(plan, plan.contextWidth * static_cast<double>(token) / patch,
+                               plan.contextHeight * static_cast<double>(token) / patch, 1);
         map.bandNames = {"attention received, multiples of an even share"};
         received_.emplace_back(std::move(map));
     }
     auto mass = emptyRaster(plan, plan.contextWidth * static_cast<double>(tokens[0]) / patch,
-                            plan.contextHeight * static_cast<double>(tokens[0]) / patch, static_cast<int>(tokens.size()));
-    for (size_t k = 0; k < tokens.size(); ++k) mass.bandNames.push_back("share of attention on scale " + std::to_string(k));
+                            plan.contextHeight * static_cast<double>(tokens[0]) / patch,
+                            static_cast<int>(tokens.size()));
+    for (size_t k = 0; k < tokens.size(); ++k)
+        mass.bandNames.push_back("share of attention on scale " + std::to_string(k));
     mass_ = std::make_unique<Accumulator>(std::move(mass));
 }
 
-void Stitcher::addMaps(Accumulator& into, const Context& context, const std::vector<const ScaleMap*>& bands) {
+void Stitcher::addMaps(Accumulator& into, const Context& context,
+                       const std::vector<const ScaleMap*>& bands) {
     const int64_t side = bands[0]->side;
-    const auto firstColumn = static_cast<int64_t>(std::llround((context.x - into.sum.x) / into.sum.cellWidth));
-    const auto firstRow = static_cast<int64_t>(std::llround((context.y - into.sum.y) / into.sum.cellHeight));
+    const auto firstColumn =
+        static_cast<int64_t>(std::llround((context.x - into.sum.x) / into.sum.cellWidth));
+    const auto firstRow =
+        static_cast<int64_t>(std::llround((context.y - into.sum.y) / into.sum.cellHeight));
     std::vector<float> values(bands.size());
     for (int64_t j = 0; j < side; ++j)
         for (int64_t i = 0; i < side; ++i) {
             const int64_t column = firstColumn + i, row = firstRow + j;
-            if (column < 0 || row < 0 || column >= into.sum.width || row >= into.sum.height) continue;
+            if (column < 0 || row < 0 || column >= into.sum.width || row >= into.sum.height)
+                continue;
             float any = 0;
             for (size_t b = 0; b < bands.size(); ++b) {
                 values[b] = bands[b]->values[static_cast<size_t>(j * side + i)];
                 any += values[b];
             }
             if (any <= 0) continue;  // no valid token there
-            const float w = centreWeight((static_cast<double>(i) + 0.5) / static_cast<double>(side), (static_cast<double>(j) + 0.5) / static_cast<double>(side));
+            const float w =
+                centreWeight((static_cast<double>(i) + 0.5) / static_cast<double>(side),
+                             (static_cast<double>(j) + 0.5) / static_cast<double>(side));
             into.add(static_cast<int>(column), static_cast<int>(row), w, values.data(), 1);
         }
 }
@@ -92,17 +105,21 @@ void Stitcher::add(const Context& context, const ContextResult& result) {
     const std::lock_guard lock(mutex_);
     auto& grid = probabilities_->sum;
     const int cells = plan_.cellsPerContext;
-    const auto firstColumn = static_cast<int64_t>(std::llround((context.x - grid.x) / grid.cellWidth));
-    const auto firstRow = static_cast<int64_t>(std::llround((context.y - grid.y) / grid.cellHeight));
+    const auto firstColumn =
+        static_cast<int64_t>(std::llround((context.x - grid.x) / grid.cellWidth));
+    const auto firstRow =
+        static_cast<int64_t>(std::llround((context.y - grid.y) / grid.cellHeight));
     for (int j = 0; j < cells; ++j)
         for (int i = 0; i < cells; ++i) {
             const int64_t column = firstColumn + i, row = firstRow + j;
             if (column < 0 || row < 0 || column >= grid.width || row >= grid.height) continue;
-            probabilities_->add(static_cast<int>(column), static_cast<int>(row), centreWeight((i + 0.5) / cells, (j + 0.5) / cells),
+            probabilities_->add(static_cast<int>(column), static_cast<int>(row),
+                                centreWeight((i + 0.5) / cells, (j + 0.5) / cells),
                                 result.probabilities.data(), 1);
         }
     if (!attention_ || result.received.empty()) return;
-    for (size_t k = 0; k < received_.size(); ++k) addMaps(received_[k], context, {&result.received[k]});
+    for (size_t k = 0; k < received_.size(); ++k)
+        addMaps(received_[k], context, {&result.received[k]});
     std::vector<const ScaleMap*> mass;
     for (const auto& map : result.mass) mass.push_back(&map);
     addMaps(*mass_, context, mass);

@@ -15,10 +15,10 @@ namespace atlas::engine {
 
 /// The layers of a run, as the window and the exporters see them.
 struct RunLayers {
-    io::GridRaster classes;                   ///< 1 band: number of the best class
-    io::GridRaster probabilities;             ///< a band a class
-    std::vector<io::GridRaster> attention;    ///< received, a raster a scale, finest first
-    io::GridRaster mass;                      ///< a band a scale, over the finest tokens
+    io::GridRaster classes;                 ///< 1 band: number of the best class
+    io::GridRaster probabilities;           ///< a band a class
+    std::vector<io::GridRaster> attention;  ///< received, a raster a scale, finest first
+    io::GridRaster mass;                    ///< a band a scale, over the finest tokens
     bool hasAttention() const { return !attention.empty(); }
 };
 
@@ -41,7 +41,8 @@ class Stitcher {
         void add(int column, int row, float w, const float* values, int64_t stride);
         io::GridRaster mean() const;
     };
-    void addMaps(Accumulator& into, const Context& context, const std::vector<const ScaleMap*>& bands);
+    void addMaps(Accumulator& into, const Context& context,
+                 const std::vector<const ScaleMap*>& bands);
 
     const RunPlan plan_;
     bool attention_;

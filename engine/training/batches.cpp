@@ -9,7 +9,9 @@ constexpr size_t kBatchesAhead = 3;
 }
 
 BatchLoader::BatchLoader(const Dataset& data, BatchRequest request)
-    : data_(data), request_(std::move(request)), worker_([this](const std::stop_token& stop) { work(stop); }) {}
+    : data_(data),
+      request_(std::move(request)),
+      worker_([this](const std::stop_token& stop) { work(stop); }) {}
 
 BatchLoader::~BatchLoader() {
     worker_.request_stop();

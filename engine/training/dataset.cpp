@@ -28,8 +28,13 @@ class ArchiveDataset : public Dataset {
 class SyntheticDataset : public Dataset {
   public:
     SyntheticDataset(std::string spec, uint64_t first, uint64_t last, size_t samples, bool natural,
-                     int64_t curriculum, int64_t side)
-        : spec_(std::move(spec)), first_(first), last_(last), samples_(samples), natural_(natural), curriculum_(curriculum), side_(side) {
+                     int64_t side)
+        : spec_(std::move(spec)),
+          first_(first),
+          last_(last),
+          samples_(samples),
+          natural_(natural),
+          side_(side) {
         for (const auto& kind : io::SyntheticScene::classes()) names_.emplace_back(kind.name);
     }
     size_t size() const override { return samples_; }
@@ -37,7 +42,8 @@ class SyntheticDataset : public Dataset {
     std::string fingerprint() const override { return spec_; }
     std::vector<bool> arrangementOnly() const override {
         std::vector<bool> result;
-        for (const auto& kind : io::SyntheticScene::classes()) result.push_back(kind.arrangementOnly);
+        for (const auto& kind : io::SyntheticScene::classes())
+            result.push_back(kind.arrangementOnly);
         return result;
     }
 
@@ -45,25 +51,22 @@ class SyntheticDataset : public Dataset {
         std::seed_seq sequence{static_cast<uint32_t>(first_), static_cast<uint32_t>(index),
                                static_cast<uint32_t>(epoch), static_cast<uint32_t>(natural_)};
         std::mt19937_64 random(sequence);
-        const auto wanted = drawClass(random);
-        const bool guided = !natural_ && static_cast<int64_t>(epoch) < curriculum_ &&
-                            io::SyntheticScene::classes()[static_cast<size_t>(wanted)].arrangementOnly;
+        const auto wanted = static_cast<int>(random() % io::SyntheticScene::kClasses);
         for (;;) {
             const io::SyntheticScene scene(first_ + random() % (last_ - first_ + 1));
-            const auto place = [&] { return static_cast<int64_t>(random() % 1'000'000); };
-            int64_t x = place(), y = place();
+            const auto place = [&] {
+                const auto onGrid = static_cast<int64_t>(random() % 1000) * side_;
+                return natural_ ? onGrid : onGrid + static_cast<int64_t>(random() % 65) - 32;
+            };
+            const int64_t x = place(), y = place();
             if (!natural_ && scene.classAt(x + side_ / 2, y + side_ / 2) != wanted) continue;
-            if (guided) {
-                const double freedom = static_cast<double>(epoch) / static_cast<double>(curriculum_);
-                const auto phase = scene.pivotPhase(x + side_ / 2, y + side_ / 2);
-                x -= static_cast<int64_t>(static_cast<double>(phase[0]) * (1 - freedom));
-                y -= static_cast<int64_t>(static_cast<double>(phase[1]) * (1 - freedom));
-            }
             const auto shares = scene.shares(x, y, side_, 32);
             const auto largest = std::max_element(shares.begin(), shares.end());
             const int label = static_cast<int>(largest - shares.begin());
             if (!natural_ && (label != wanted || *largest < kMinShare)) continue;
-            Sample result{io::RasterBlock(static_cast<int>(side_), static_cast<int>(side_), 3, false), label, *largest};
+            Sample result{
+                io::RasterBlock(static_cast<int>(side_), static_cast<int>(side_), 3, false), label,
+                *largest};
             scene.render(static_cast<double>(x), static_cast<double>(y), 1, static_cast<int>(side_),
                          static_cast<int>(side_), result.image.u8.data());
             std::fill(result.image.valid.begin(), result.image.valid.end(), uint8_t{1});
@@ -72,20 +75,11 @@ class SyntheticDataset : public Dataset {
     }
 
   private:
-    static int drawClass(std::mt19937_64& random) {
-        const auto& classes = io::SyntheticScene::classes();
-        for (;;) {
-            const auto kind = static_cast<size_t>(random() % classes.size());
-            if (classes[kind].arrangementOnly || random() % 2) return static_cast<int>(kind);
-        }
-    }
-
     static constexpr double kMinShare = 0.6;
     std::string spec_;
     uint64_t first_, last_;
     size_t samples_;
     bool natural_;
-    int64_t curriculum_;
     int64_t side_;
     std::vector<std::string> names_;
 };
@@ -94,13 +88,13 @@ class SyntheticDataset : public Dataset {
 
 std::unique_ptr<Dataset> openDataset(const std::string& spec, int64_t side) {
     if (!spec.starts_with("synthetic:")) return std::make_unique<ArchiveDataset>(spec);
-    static const std::regex pattern("synthetic:(\\d{1,9})-(\\d{1,9}),samples=(\\d{1,7})(,natural)?(,curriculum=(\\d{1,4}))?");
+    static const std::regex pattern(
+        "synthetic:(\\d{1,9})-(\\d{1,9}),samples=(\\d{1,7})(,natural)?");
     std::smatch parts;
     if (!std::regex_match(spec, parts, pattern) || std::stoull(parts[1]) > std::stoull(parts[2]))
-        throw io::ReadError(spec + ": expected synthetic:FIRST-LAST,samples=N[,natural][,curriculum=EPOCHS]");
+        throw io::ReadError(spec + ": expected synthetic:FIRST-LAST,samples=N[,natural]");
     return std::make_unique<SyntheticDataset>(spec, std::stoull(parts[1]), std::stoull(parts[2]),
-                                              std::stoull(parts[3]), parts[4].matched,
-                                              parts[6].matched ? std::stoll(parts[6]) : 0, side);
+                                              std::stoull(parts[3]), parts[4].matched, side);
 }
 
 }  // namespace atlas::engine

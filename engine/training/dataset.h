@@ -28,12 +28,10 @@ class Dataset {
     virtual std::vector<bool> arrangementOnly() const { return {}; }
 };
 
-/// `spec` is a folder, a zip file, or `synthetic:FIRST-LAST,samples=N[,natural][,curriculum=E]`: N
-/// contexts of `side` px drawn from scenes with seeds FIRST to LAST. Without `natural` every class
-/// is drawn (those that differ in arrangement alone, twice as often) and each context has at least
-/// 60 % of its class; with it, places are drawn evenly. `curriculum`: in the first E epochs the
-/// pattern of the fields starts near the same corner of the context, and wanders ever further; from
-/// random places alone the relation is not found in a reasonable time.
+/// `spec` is a folder, a zip file, or `synthetic:FIRST-LAST,samples=N[,natural]`: N contexts of
+/// `side` px drawn from scenes with seeds FIRST to LAST. With `natural` they lie on the grid that a
+/// run uses, drawn evenly. Without, places are off that grid by up to 32 px, every class is drawn
+/// alike, and each context has at least 60 % of its class.
 /// Throws ReadError.
 std::unique_ptr<Dataset> openDataset(const std::string& spec, int64_t side);
 

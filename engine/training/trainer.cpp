@@ -99,7 +99,8 @@ class Optimiser {
         double squares = 0;
         for (const auto* group : {&decayed_, &plain_})
             for (const auto& parameter : group->parameters)
-                if (parameter.grad().defined()) squares += parameter.grad().square().sum().item<double>();
+                if (parameter.grad().defined())
+                    squares += parameter.grad().square().sum().item<double>();
         const double norm = std::sqrt(squares);
         if (!std::isfinite(norm)) throw ModelError("training diverged: the gradient is not finite");
         return std::min(1.0, clipNorm / (norm + 1e-6));
@@ -126,13 +127,15 @@ struct State {
 
     void average(double decay, int64_t step) {
         const at::NoGradGuard noGradient;
-        const double now = std::min(decay, (1.0 + static_cast<double>(step)) / (10.0 + static_cast<double>(step)));
+        const double now =
+            std::min(decay, (1.0 + static_cast<double>(step)) / (10.0 + static_cast<double>(step)));
         for (auto& [name, tensor] : averaged) tensor.lerp_(weights.at(name).detach(), 1 - now);
     }
 
     StateDict result() const {
         StateDict plain;
-        for (const auto& [name, tensor] : averaged.empty() ? weights : averaged) plain[name] = tensor.detach();
+        for (const auto& [name, tensor] : averaged.empty() ? weights : averaged)
+            plain[name] = tensor.detach();
         return plain;
     }
 
@@ -167,7 +170,8 @@ struct State {
 };
 
 at::Tensor asTensor(Batch& batch, int64_t side) {
-    return at::from_blob(batch.pixels.data(), {static_cast<int64_t>(batch.labels.size()), 3, side, side}, at::kFloat);
+    return at::from_blob(batch.pixels.data(),
+                         {static_cast<int64_t>(batch.labels.size()), 3, side, side}, at::kFloat);
 }
 
 /// Smoothed one-hot targets, [n, classes].
@@ -186,7 +190,8 @@ double betaSample(std::mt19937_64& random, double alpha) {
 }
 
 Evaluation evaluateNetwork(const Atlas& network, const ModelConfig& model, const Dataset& data,
-                           bool bf16, const std::vector<int>& labelMap, const std::stop_token& stop) {
+                           bool bf16, const std::vector<int>& labelMap,
+                           const std::stop_token& stop) {
     const at::NoGradGuard noGradient;
     Evaluation result;
     result.classNames = model.classNames;
@@ -205,8 +210,9 @@ Evaluation evaluateNetwork(const Atlas& network, const ModelConfig& model, const
     int64_t seen = 0;
     while (!stop.stop_requested() && loader.next(batch)) {
         const Autocast autocast(bf16, at::kCPU);
-        const at::Tensor best =
-            network.forward(asTensor(batch, model.patchSizePx), {}, {}, nullptr).to(at::kFloat).argmax(1);
+        const at::Tensor best = network.forward(asTensor(batch, model.patchSizePx), {}, {}, nullptr)
+                                    .to(at::kFloat)
+                                    .argmax(1);
         for (size_t i = 0; i < batch.labels.size(); ++i) {
             const auto predicted = best[static_cast<int64_t>(i)].item<int64_t>();
             const int truth = labelMap[static_cast<size_t>(batch.labels[i])];
@@ -262,11 +268,17 @@ class Session {
   public:
     Session(const TrainingPlan& plan, const Dataset& data, const Dataset* validation,
             std::filesystem::path out)
-        : plan_(plan), data_(data), validation_(validation), out_(std::move(out)), state_(plan),
+        : plan_(plan),
+          data_(data),
+          validation_(validation),
+          out_(std::move(out)),
+          state_(plan),
           network_(plan.model.network, state_.weights),
           bf16_(useBfloat16(plan.options.precision)),
-          steps_((static_cast<int64_t>(data.size()) + plan.options.batch - 1) / plan.options.batch) {
-        key_ = json{{"plan", planRecord(plan, data)}, {"network", plan.model.network.toJson()}}.dump();
+          steps_((static_cast<int64_t>(data.size()) + plan.options.batch - 1) /
+                 plan.options.batch) {
+        key_ =
+            json{{"plan", planRecord(plan, data)}, {"network", plan.model.network.toJson()}}.dump();
         state_.resume(out_ / "checkpoint", key_);
     }
 
@@ -287,8 +299,10 @@ class Session {
     double learningRate(double epoch) const {
         const auto& o = plan_.options;
         if (epoch < o.warmupEpochs) return o.learningRate * epoch / o.warmupEpochs;
-        const double part = (epoch - o.warmupEpochs) / (static_cast<double>(o.epochs) - o.warmupEpochs);
-        return o.minLearningRate + (o.learningRate - o.minLearningRate) * 0.5 * (1 + std::cos(std::numbers::pi * part));
+        const double part =
+            (epoch - o.warmupEpochs) / (static_cast<double>(o.epochs) - o.warmupEpochs);
+        return o.minLearningRate +
+               (o.learningRate - o.minLearningRate) * 0.5 * (1 + std::cos(std::numbers::pi * part));
     }
 
     bool runEpoch(const std::stop_token& stop, const Trainer::Report& report) {
@@ -313,16 +327,21 @@ class Session {
         double lossSum = 0;
         for (int64_t step = 0; loader.next(batch); ++step) {
             if (stop.stop_requested()) return false;
-            const double time = static_cast<double>(state_.epoch) + static_cast<double>(step) / static_cast<double>(steps_);
+            const double time = static_cast<double>(state_.epoch) +
+                                static_cast<double>(step) / static_cast<double>(steps_);
             lossSum += trainStep(batch, random);
-            state_.optimiser->step(learningRate(time), plan_.options.weightDecay, plan_.options.clipNorm);
-            if (plan_.options.ema > 0) state_.average(plan_.options.ema, state_.epoch * steps_ + step);
+            state_.optimiser->step(learningRate(time), plan_.options.weightDecay,
+                                   plan_.options.clipNorm);
+            if (plan_.options.ema > 0)
+                state_.average(plan_.options.ema, state_.epoch * steps_ + step);
             report(progress(step + 1, lossSum / static_cast<double>(step + 1)));
         }
         json entry = {{"epoch", state_.epoch + 1}, {"loss", lossSum / static_cast<double>(steps_)}};
         if (validation_) {
             Atlas fixed(plan_.model.network, state_.result());
-            const Evaluation evaluation = evaluateNetwork(fixed, plan_.model, *validation_, bf16_, identityMap(plan_.model.classNames.size()), stop);
+            const Evaluation evaluation =
+                evaluateNetwork(fixed, plan_.model, *validation_, bf16_,
+                                identityMap(plan_.model.classNames.size()), stop);
             validationAccuracy_ = evaluation.accuracy();
             entry["validation_accuracy"] = validationAccuracy_;
         }
@@ -334,7 +353,8 @@ class Session {
         const auto& o = plan_.options;
         at::Tensor images = asTensor(batch, plan_.model.patchSizePx);
         at::Tensor targets = targetsOf(batch, plan_.model.network.numClasses, o.labelSmoothing);
-        if (std::uniform_real_distribution<double>(0, 1)(random) < o.mixupProbability && o.mixupAlpha > 0) {
+        if (std::uniform_real_distribution<double>(0, 1)(random) < o.mixupProbability &&
+            o.mixupAlpha > 0) {
             const double share = betaSample(random, o.mixupAlpha);
             const at::Tensor other = at::randperm(images.size(0));
             images = images * share + images.index_select(0, other) * (1 - share);
@@ -348,7 +368,8 @@ class Session {
             mode.dropPath = o.dropPath;
             logits = network_.forward(images, {}, {}, nullptr, mode);
         }
-        const at::Tensor loss = -(targets * at::log_softmax(logits.to(at::kFloat), 1)).sum(1).mean();
+        const at::Tensor loss =
+            -(targets * at::log_softmax(logits.to(at::kFloat), 1)).sum(1).mean();
         loss.backward();
         return loss.item<double>();
     }
@@ -431,17 +452,16 @@ double Evaluation::groupAccuracy(bool arrangement) const {
 
 json Evaluation::toJson() const {
     const auto interval = wilsonInterval(right, count);
-    json result = {{"samples", count},
-                   {"accuracy", accuracy()},
-                   {"accuracy_95", interval},
-                   {"seconds_per_sample", secondsPerSample},
-                   {"class_names", classNames},
-                   {"per_class", json::object()},
+    json result = {{"samples", count},          {"accuracy", accuracy()},
+                   {"accuracy_95", interval},   {"seconds_per_sample", secondsPerSample},
+                   {"class_names", classNames}, {"per_class", json::object()},
                    {"confusion", confusion}};
-    for (size_t i = 0; i < classNames.size(); ++i) result["per_class"][classNames[i]] = classAccuracy(i);
+    for (size_t i = 0; i < classNames.size(); ++i)
+        result["per_class"][classNames[i]] = classAccuracy(i);
     if (mixedCount)
-        result["below_60_percent"] = {{"samples", mixedCount},
-                                      {"accuracy", static_cast<double>(mixedRight) / static_cast<double>(mixedCount)}};
+        result["below_60_percent"] = {
+            {"samples", mixedCount},
+            {"accuracy", static_cast<double>(mixedRight) / static_cast<double>(mixedCount)}};
     const auto special = std::count(arrangementOnly.begin(), arrangementOnly.end(), true);
     if (special)
         result["arrangement_only"] = {{"accuracy", groupAccuracy(true)},
@@ -466,7 +486,8 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
     for (const auto& name : data.classNames()) {
         const auto found = std::find(model.classNames.begin(), model.classNames.end(), name);
         if (found == model.classNames.end())
-            throw ModelError(modelDir.string() + ": the model has no class \"" + name + "\" of the data");
+            throw ModelError(modelDir.string() + ": the model has no class \"" + name +
+                             "\" of the data");
         map.push_back(static_cast<int>(found - model.classNames.begin()));
     }
     StateDict weights = loadSafetensors(modelDir / "model.safetensors");

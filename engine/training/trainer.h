@@ -45,7 +45,7 @@ struct TrainingPlan {
 
 struct TrainingProgress {
     int64_t epoch = 0, epochs = 0, step = 0, steps = 0;
-    double loss = 0;                ///< mean of this epoch so far
+    double loss = 0;                 ///< mean of this epoch so far
     double validationAccuracy = -1;  ///< of the last epoch; below 0 where not measured
     double secondsLeft = 0;
     double samplesPerSecond = 0;
@@ -78,7 +78,9 @@ struct Evaluation {
     int64_t mixedCount = 0, mixedRight = 0;  ///< contexts below 60 % of one class, apart
     double secondsPerSample = 0;
 
-    double accuracy() const { return count ? static_cast<double>(right) / static_cast<double>(count) : 0; }
+    double accuracy() const {
+        return count ? static_cast<double>(right) / static_cast<double>(count) : 0;
+    }
     double classAccuracy(size_t label) const;
     /// Over the classes of that kind; 0 where there are none.
     double groupAccuracy(bool arrangement) const;

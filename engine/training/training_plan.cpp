@@ -43,7 +43,8 @@ TrainingOptions readOptions(const json& from) {
     readRange(from, "brightness", a.brightnessMin, a.brightnessMax);
     readRange(from, "contrast", a.contrastMin, a.contrastMax);
     readRange(from, "saturation", a.saturationMin, a.saturationMax);
-    if (o.epochs < 1 || o.batch < 1 || o.batch > 4096) throw ModelError("\"epochs\" and \"batch\" must be above 0");
+    if (o.epochs < 1 || o.batch < 1 || o.batch > 4096)
+        throw ModelError("\"epochs\" and \"batch\" must be above 0");
     if (o.precision != "auto" && o.precision != "fp32" && o.precision != "bf16")
         throw ModelError("\"precision\" must be auto, fp32 or bf16");
     return o;

@@ -60,7 +60,8 @@ void placeOnMap(GDALDatasetH dataset, const GridRaster& raster, const RasterFile
         std::array<double, 6> scaled{origin[0], t[1] * raster.cellWidth, t[2] * raster.cellHeight,
                                      origin[1], t[4] * raster.cellWidth, t[5] * raster.cellHeight};
         GDALSetGeoTransform(dataset, scaled.data());
-        if (!options.georeference->wkt.empty()) GDALSetProjection(dataset, options.georeference->wkt.c_str());
+        if (!options.georeference->wkt.empty())
+            GDALSetProjection(dataset, options.georeference->wkt.c_str());
     } else if (options.umPerPixel > 0) {
         const double perCm = 10000 / (options.umPerPixel * raster.cellWidth);
         GDALSetMetadataItem(dataset, "TIFFTAG_RESOLUTIONUNIT", "3", nullptr);
@@ -68,8 +69,10 @@ void placeOnMap(GDALDatasetH dataset, const GridRaster& raster, const RasterFile
         GDALSetMetadataItem(dataset, "TIFFTAG_YRESOLUTION", std::to_string(perCm).c_str(), nullptr);
     }
     // Where the grid lies in level-0 pixels, for our own reader and for scripts.
-    for (const auto& [name, value] : {std::pair{"ATLAS_X", raster.x}, {"ATLAS_Y", raster.y},
-                                      {"ATLAS_CELL_WIDTH", raster.cellWidth}, {"ATLAS_CELL_HEIGHT", raster.cellHeight}}) {
+    for (const auto& [name, value] : {std::pair{"ATLAS_X", raster.x},
+                                      {"ATLAS_Y", raster.y},
+                                      {"ATLAS_CELL_WIDTH", raster.cellWidth},
+                                      {"ATLAS_CELL_HEIGHT", raster.cellHeight}}) {
         char text[40];
         std::snprintf(text, sizeof text, "%.17g", value);
         GDALSetMetadataItem(dataset, name, text, nullptr);
@@ -79,21 +82,26 @@ void placeOnMap(GDALDatasetH dataset, const GridRaster& raster, const RasterFile
 Dataset inMemory(const GridRaster& raster, const RasterFileOptions& options) {
     const bool small = options.classNames.size() < 255;
     const GDALDataType type = options.classes ? (small ? GDT_Byte : GDT_UInt16) : GDT_Float32;
-    const double missing = options.classes ? (small ? 255 : 65535) : std::numeric_limits<double>::quiet_NaN();
-    Dataset dataset(GDALCreate(GDALGetDriverByName("MEM"), "", raster.width, raster.height, raster.bands, type, nullptr));
+    const double missing =
+        options.classes ? (small ? 255 : 65535) : std::numeric_limits<double>::quiet_NaN();
+    Dataset dataset(GDALCreate(GDALGetDriverByName("MEM"), "", raster.width, raster.height,
+                               raster.bands, type, nullptr));
     if (!dataset) return dataset;
     const size_t count = static_cast<size_t>(raster.width) * raster.height;
     std::vector<float> plane(count);
     for (int b = 0; b < raster.bands; ++b) {
         GDALRasterBandH band = GDALGetRasterBand(dataset.get(), b + 1);
         GDALSetRasterNoDataValue(band, missing);
-        std::copy_n(raster.values.begin() + static_cast<std::ptrdiff_t>(count) * b, count, plane.begin());
+        std::copy_n(raster.values.begin() + static_cast<std::ptrdiff_t>(count) * b, count,
+                    plane.begin());
         if (options.classes)
             for (float& value : plane)
                 if (std::isnan(value)) value = static_cast<float>(missing);
-        if (GDALRasterIO(band, GF_Write, 0, 0, raster.width, raster.height, plane.data(), raster.width, raster.height, GDT_Float32, 0, 0) != CE_None)
+        if (GDALRasterIO(band, GF_Write, 0, 0, raster.width, raster.height, plane.data(),
+                         raster.width, raster.height, GDT_Float32, 0, 0) != CE_None)
             return nullptr;
-        if (static_cast<size_t>(b) < raster.bandNames.size()) GDALSetDescription(band, raster.bandNames[static_cast<size_t>(b)].c_str());
+        if (static_cast<size_t>(b) < raster.bandNames.size())
+            GDALSetDescription(band, raster.bandNames[static_cast<size_t>(b)].c_str());
     }
     if (options.classes) describeClasses(dataset.get(), options, missing);
     placeOnMap(dataset.get(), raster, options);
@@ -104,7 +112,8 @@ Dataset inMemory(const GridRaster& raster, const RasterFileOptions& options) {
 
 GridRaster::GridRaster(int w, int h, int b) : width(w), height(h), bands(b) {
     if (w < 1 || h < 1 || b < 1 || int64_t{w} * h > kMaxCells / b)
-        throw ReadError("a result raster of " + std::to_string(w) + " x " + std::to_string(h) + " cells is too large");
+        throw ReadError("a result raster of " + std::to_string(w) + " x " + std::to_string(h) +
+                        " cells is too large");
     values.assign(static_cast<size_t>(w) * h * b, std::numeric_limits<float>::quiet_NaN());
 }
 
@@ -116,7 +125,8 @@ bool GridRaster::cellAt(double px, double py, int& column, int& row) const {
     return true;
 }
 
-void writeRasterFile(const std::filesystem::path& path, const GridRaster& raster, const RasterFileOptions& options) {
+void writeRasterFile(const std::filesystem::path& path, const GridRaster& raster,
+                     const RasterFileOptions& options) {
     initialiseGdal();
     GdalMessages messages;
     const auto temporary = path.parent_path() / (path.stem().string() + ".tmp.tif");
@@ -128,13 +138,17 @@ void writeRasterFile(const std::filesystem::path& path, const GridRaster& raster
         const OptionList cog{"COMPRESS=DEFLATE", "BIGTIFF=IF_SAFER", overview.c_str()};
         const OptionList plain{"TILED=YES", "COMPRESS=DEFLATE", "BIGTIFF=IF_SAFER"};
         const bool onMap = options.georeference.has_value();
-        Dataset file(GDALCreateCopy(GDALGetDriverByName(onMap ? "COG" : "GTiff"), temporary.c_str(), memory.get(), FALSE,
-                                    onMap ? cog.get() : plain.get(), nullptr, nullptr));
+        Dataset file(GDALCreateCopy(GDALGetDriverByName(onMap ? "COG" : "GTiff"), temporary.c_str(),
+                                    memory.get(), FALSE, onMap ? cog.get() : plain.get(), nullptr,
+                                    nullptr));
         if (!file) fail(path, messages);
         if (!onMap) {
             std::vector<int> factors;
-            for (int f = 2; std::max(raster.width, raster.height) / f >= 256; f *= 2) factors.push_back(f);
-            if (!factors.empty() && GDALBuildOverviews(file.get(), resampling, static_cast<int>(factors.size()), factors.data(), 0, nullptr, nullptr, nullptr) != CE_None)
+            for (int f = 2; std::max(raster.width, raster.height) / f >= 256; f *= 2)
+                factors.push_back(f);
+            if (!factors.empty() &&
+                GDALBuildOverviews(file.get(), resampling, static_cast<int>(factors.size()),
+                                   factors.data(), 0, nullptr, nullptr, nullptr) != CE_None)
                 fail(path, messages);
         }
     }
@@ -147,9 +161,11 @@ void writeRasterFile(const std::filesystem::path& path, const GridRaster& raster
 GridRaster readRasterFile(const std::filesystem::path& path) {
     initialiseGdal();
     GdalMessages messages;
-    const Dataset file(GDALOpenEx(path.c_str(), GDAL_OF_RASTER | GDAL_OF_VERBOSE_ERROR, nullptr, nullptr, nullptr));
+    const Dataset file(GDALOpenEx(path.c_str(), GDAL_OF_RASTER | GDAL_OF_VERBOSE_ERROR, nullptr,
+                                  nullptr, nullptr));
     if (!file) throw ReadError(path.string() + ": " + messages.cause("cannot be opened"));
-    GridRaster raster(GDALGetRasterXSize(file.get()), GDALGetRasterYSize(file.get()), GDALGetRasterCount(file.get()));
+    GridRaster raster(GDALGetRasterXSize(file.get()), GDALGetRasterYSize(file.get()),
+                      GDALGetRasterCount(file.get()));
     const auto number = [&](const char* name, double fallback) {
         const char* text = GDALGetMetadataItem(file.get(), name, nullptr);
         return text ? CPLAtof(text) : fallback;
@@ -163,19 +179,23 @@ GridRaster readRasterFile(const std::filesystem::path& path) {
         GDALRasterBandH band = GDALGetRasterBand(file.get(), b + 1);
         raster.bandNames.emplace_back(GDALGetDescription(band));
         float* plane = raster.values.data() + count * static_cast<size_t>(b);
-        if (GDALRasterIO(band, GF_Read, 0, 0, raster.width, raster.height, plane, raster.width, raster.height, GDT_Float32, 0, 0) != CE_None)
+        if (GDALRasterIO(band, GF_Read, 0, 0, raster.width, raster.height, plane, raster.width,
+                         raster.height, GDT_Float32, 0, 0) != CE_None)
             throw ReadError(path.string() + ": " + messages.cause("cannot be read"));
         int known = 0;
         const double missing = GDALGetRasterNoDataValue(band, &known);
         if (known && !std::isnan(missing))
-            std::replace(plane, plane + count, static_cast<float>(missing), std::numeric_limits<float>::quiet_NaN());
+            std::replace(plane, plane + count, static_cast<float>(missing),
+                         std::numeric_limits<float>::quiet_NaN());
     }
     return raster;
 }
 
 void writePng(const std::filesystem::path& path, const RgbaImage& image) try {
     cv::Mat bgra;
-    cv::cvtColor(cv::Mat(image.height, image.width, CV_8UC4, const_cast<uint8_t*>(image.rgba.data())), bgra, cv::COLOR_RGBA2BGRA);
+    cv::cvtColor(
+        cv::Mat(image.height, image.width, CV_8UC4, const_cast<uint8_t*>(image.rgba.data())), bgra,
+        cv::COLOR_RGBA2BGRA);
     if (!cv::imwrite(path.string(), bgra)) throw ReadError(path.string() + ": cannot be written");
 } catch (const cv::Exception& error) {
     throw ReadError(path.string() + ": " + error.what());

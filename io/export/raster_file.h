@@ -16,10 +16,10 @@ namespace atlas::io {
 /// A grid of cells laid over an image. Missing values are NaN.
 struct GridRaster {
     int width = 0, height = 0, bands = 0;
-    double x = 0, y = 0;                     ///< top left corner, level-0 pixels of the image
-    double cellWidth = 1, cellHeight = 1;    ///< level-0 pixels
+    double x = 0, y = 0;                   ///< top left corner, level-0 pixels of the image
+    double cellWidth = 1, cellHeight = 1;  ///< level-0 pixels
     std::vector<std::string> bandNames;
-    std::vector<float> values;               ///< [bands, height, width]
+    std::vector<float> values;  ///< [bands, height, width]
 
     GridRaster() = default;
     GridRaster(int w, int h, int b);
@@ -42,7 +42,8 @@ struct RasterFileOptions {
 };
 
 /// Writes `path` under a temporary name, then renames. Throws ReadError with path and cause.
-void writeRasterFile(const std::filesystem::path& path, const GridRaster& raster, const RasterFileOptions& options);
+void writeRasterFile(const std::filesystem::path& path, const GridRaster& raster,
+                     const RasterFileOptions& options);
 
 /// Reads one written by writeRasterFile. Throws ReadError.
 GridRaster readRasterFile(const std::filesystem::path& path);

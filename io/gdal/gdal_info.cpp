@@ -22,7 +22,8 @@ std::string crsNameOf(OGRSpatialReferenceH crs) {
     return name;
 }
 
-bool geotransformOf(GDALDatasetH dataset, std::array<double, 6>& transform, OGRSpatialReferenceH& crs) {
+bool geotransformOf(GDALDatasetH dataset, std::array<double, 6>& transform,
+                    OGRSpatialReferenceH& crs) {
     crs = GDALGetSpatialRef(dataset);
     if (GDALGetGeoTransform(dataset, transform.data()) == CE_None) {
         const bool identity = transform == std::array<double, 6>{0, 1, 0, 0, 0, 1};
@@ -38,14 +39,22 @@ bool geotransformOf(GDALDatasetH dataset, std::array<double, 6>& transform, OGRS
 
 SampleType sampleTypeOf(GDALDatasetH dataset) {
     switch (GDALGetRasterDataType(GDALGetRasterBand(dataset, 1))) {
-        case GDT_Byte: return SampleType::UInt8;
-        case GDT_UInt16: return SampleType::UInt16;
-        case GDT_Int16: return SampleType::Int16;
-        case GDT_UInt32: return SampleType::UInt32;
-        case GDT_Int32: return SampleType::Int32;
-        case GDT_Float32: return SampleType::Float32;
-        case GDT_Float64: return SampleType::Float64;
-        default: return SampleType::Other;
+        case GDT_Byte:
+            return SampleType::UInt8;
+        case GDT_UInt16:
+            return SampleType::UInt16;
+        case GDT_Int16:
+            return SampleType::Int16;
+        case GDT_UInt32:
+            return SampleType::UInt32;
+        case GDT_Int32:
+            return SampleType::Int32;
+        case GDT_Float32:
+            return SampleType::Float32;
+        case GDT_Float64:
+            return SampleType::Float64;
+        default:
+            return SampleType::Other;
     }
 }
 
@@ -74,8 +83,10 @@ std::optional<Resolution> resolutionOf(GDALDatasetH dataset, const std::optional
         if (!crs) crs = GDALGetGCPSpatialRef(dataset);
         if (crs && geo->geographic) {
             const double metresPerDegree = OSRGetSemiMajor(crs, nullptr) * std::numbers::pi / 180;
-            const double middle = geo->mapFromPixel(GDALGetRasterXSize(dataset) / 2.0, GDALGetRasterYSize(dataset) / 2.0)[1];
-            x *= metresPerDegree * std::cos(std::min(std::abs(middle), 89.0) * std::numbers::pi / 180);
+            const double middle = geo->mapFromPixel(GDALGetRasterXSize(dataset) / 2.0,
+                                                    GDALGetRasterYSize(dataset) / 2.0)[1];
+            x *= metresPerDegree *
+                 std::cos(std::min(std::abs(middle), 89.0) * std::numbers::pi / 180);
             y *= metresPerDegree;
         } else if (crs) {
             const double metres = OSRGetLinearUnits(crs, nullptr);
@@ -102,7 +113,8 @@ std::vector<std::string> subdatasetsOf(GDALDatasetH dataset) {
     std::vector<std::string> names;
     char** list = GDALGetMetadata(dataset, "SUBDATASETS");
     for (int i = 1; i < 10000; ++i) {
-        const char* name = CSLFetchNameValue(list, ("SUBDATASET_" + std::to_string(i) + "_NAME").c_str());
+        const char* name =
+            CSLFetchNameValue(list, ("SUBDATASET_" + std::to_string(i) + "_NAME").c_str());
         if (!name) break;
         names.emplace_back(name);
     }

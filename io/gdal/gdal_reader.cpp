@@ -13,39 +13,56 @@ namespace {
 
 constexpr int kMaxBands = 4096;
 constexpr int64_t kMaxBlockBytes = int64_t{128} << 20;
-constexpr size_t kHandles = 4;          // datasets are not thread-safe: a small pool a file
+constexpr size_t kHandles = 4;            // datasets are not thread-safe: a small pool a file
 constexpr int64_t kSmallestDamage = 256;  // px; GDAL caches whole blocks anyway
 
 Dataset openDataset(const std::string& path) {
     initialiseGdal();
     GdalMessages messages;
-    Dataset dataset(GDALOpenEx(path.c_str(), GDAL_OF_RASTER | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, nullptr, nullptr, nullptr));
+    Dataset dataset(GDALOpenEx(path.c_str(),
+                               GDAL_OF_RASTER | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, nullptr,
+                               nullptr, nullptr));
     if (!dataset) throw ReadError(path + ": " + messages.cause("no reader knows this file"));
     return dataset;
 }
 
 BandRole roleOf(GDALRasterBandH band) {
     switch (GDALGetRasterColorInterpretation(band)) {
-        case GCI_GrayIndex: return BandRole::Grey;
-        case GCI_RedBand: return BandRole::Red;
-        case GCI_GreenBand: return BandRole::Green;
-        case GCI_BlueBand: return BandRole::Blue;
-        case GCI_AlphaBand: return BandRole::Alpha;
-        case GCI_PaletteIndex: return BandRole::Palette;
-        default: return BandRole::Other;
+        case GCI_GrayIndex:
+            return BandRole::Grey;
+        case GCI_RedBand:
+            return BandRole::Red;
+        case GCI_GreenBand:
+            return BandRole::Green;
+        case GCI_BlueBand:
+            return BandRole::Blue;
+        case GCI_AlphaBand:
+            return BandRole::Alpha;
+        case GCI_PaletteIndex:
+            return BandRole::Palette;
+        default:
+            return BandRole::Other;
     }
 }
 
 const char* roleName(BandRole role) {
     switch (role) {
-        case BandRole::Grey: return "grey";
-        case BandRole::Red: return "red";
-        case BandRole::Green: return "green";
-        case BandRole::Blue: return "blue";
-        case BandRole::NearInfrared: return "near infrared";
-        case BandRole::Alpha: return "alpha";
-        case BandRole::Palette: return "palette";
-        case BandRole::Other: break;
+        case BandRole::Grey:
+            return "grey";
+        case BandRole::Red:
+            return "red";
+        case BandRole::Green:
+            return "green";
+        case BandRole::Blue:
+            return "blue";
+        case BandRole::NearInfrared:
+            return "near infrared";
+        case BandRole::Alpha:
+            return "alpha";
+        case BandRole::Palette:
+            return "palette";
+        case BandRole::Other:
+            break;
     }
     return "";
 }
@@ -67,7 +84,8 @@ class GdalSource : public ImageSource {
         for (char** item = GDALGetMetadata(handle, nullptr); item && *item; ++item) {
             const std::string text = *item;
             const auto equals = text.find('=');
-            if (equals != std::string::npos) info_.properties[text.substr(0, equals)] = text.substr(equals + 1, 1000);
+            if (equals != std::string::npos)
+                info_.properties[text.substr(0, equals)] = text.substr(equals + 1, 1000);
         }
         free_.push_back(std::move(dataset));
         handles_ = 1;
@@ -76,10 +94,11 @@ class GdalSource : public ImageSource {
 
     const ImageInfo& info() const override { return info_; }
 
-    RasterBlock readRegion(int level, const Rect& rect, const std::vector<int>& bands) const override {
+    RasterBlock readRegion(int level, const Rect& rect,
+                           const std::vector<int>& bands) const override {
         checkRequest(level, rect, bands);
-        RasterBlock block(static_cast<int>(rect.width), static_cast<int>(rect.height), static_cast<int>(bands.size()),
-                          info_.type != SampleType::UInt8);
+        RasterBlock block(static_cast<int>(rect.width), static_cast<int>(rect.height),
+                          static_cast<int>(bands.size()), info_.type != SampleType::UInt8);
         const auto& size = info_.levels[static_cast<size_t>(level)];
         const Rect inside = intersect(rect, {0, 0, size.width, size.height});
         if (!inside.empty()) {
@@ -101,7 +120,8 @@ class GdalSource : public ImageSource {
       public:
         explicit Lease(const GdalSource& source) : source_(source) {
             std::unique_lock lock(source.mutex_);
-            source.returned_.wait(lock, [&] { return !source.free_.empty() || source.handles_ < kHandles; });
+            source.returned_.wait(
+                lock, [&] { return !source.free_.empty() || source.handles_ < kHandles; });
             if (!source.free_.empty()) {
                 dataset_ = std::move(source.free_.back());
                 source.free_.pop_back();
@@ -138,7 +158,8 @@ class GdalSource : public ImageSource {
                 Dataset part = openDataset(name);
                 if (GDALGetRasterCount(part.get()) < 1) continue;
                 openName_ = name;
-                info_.warnings.push_back("holds " + std::to_string(info_.subdatasets.size()) + " sub-datasets; showing " + name);
+                info_.warnings.push_back("holds " + std::to_string(info_.subdatasets.size()) +
+                                         " sub-datasets; showing " + name);
                 return part;
             } catch (const ReadError&) {  // the next may be readable
             }
@@ -158,7 +179,9 @@ class GdalSource : public ImageSource {
             if (w < 1 || h < 1) continue;
             const double down = static_cast<double>(width) / w;
             // An overview of another shape, or no smaller than the last, would only mislead.
-            if (down <= info_.levels.back().downsample * 1.01 || std::abs(static_cast<double>(height) / h / down - 1) > 0.2) continue;
+            if (down <= info_.levels.back().downsample * 1.01 ||
+                std::abs(static_cast<double>(height) / h / down - 1) > 0.2)
+                continue;
             try {
                 addLevel(overview, down);
                 overviewNumber_.push_back(i);
@@ -171,11 +194,15 @@ class GdalSource : public ImageSource {
     void addLevel(GDALRasterBandH band, double down) {
         int blockWidth = 0, blockHeight = 0;
         GDALGetBlockSize(band, &blockWidth, &blockHeight);
-        const int64_t bytes = int64_t{blockWidth} * blockHeight * std::max(1, GDALGetDataTypeSizeBytes(GDALGetRasterDataType(band)));
+        const int64_t bytes = int64_t{blockWidth} * blockHeight *
+                              std::max(1, GDALGetDataTypeSizeBytes(GDALGetRasterDataType(band)));
         if (blockWidth < 1 || blockHeight < 1 || bytes > kMaxBlockBytes)
-            throw ReadError(path_ + ": a block of " + std::to_string(blockWidth) + " x " + std::to_string(blockHeight) +
-                            " px would have to be decoded at once; more than " + std::to_string(kMaxBlockBytes >> 20) + " MiB is refused");
-        info_.levels.push_back({GDALGetRasterBandXSize(band), GDALGetRasterBandYSize(band), down, blockWidth, blockHeight});
+            throw ReadError(path_ + ": a block of " + std::to_string(blockWidth) + " x " +
+                            std::to_string(blockHeight) +
+                            " px would have to be decoded at once; more than " +
+                            std::to_string(kMaxBlockBytes >> 20) + " MiB is refused");
+        info_.levels.push_back({GDALGetRasterBandXSize(band), GDALGetRasterBandYSize(band), down,
+                                blockWidth, blockHeight});
     }
 
     void readBands(GDALDatasetH dataset) {
@@ -208,32 +235,39 @@ class GdalSource : public ImageSource {
                                 static_cast<uint8_t>(entry->c3), static_cast<uint8_t>(entry->c4)});
         }
         paletteNodata_ = info_.bands[0].nodata;
-        info_.bands = {{"red", BandRole::Red, {}}, {"green", BandRole::Green, {}}, {"blue", BandRole::Blue, {}}};
+        info_.bands = {{"red", BandRole::Red, {}},
+                       {"green", BandRole::Green, {}},
+                       {"blue", BandRole::Blue, {}}};
         info_.type = SampleType::UInt8;
         info_.properties["palette"] = std::to_string(count) + " colours";
     }
 
-    /// NIR is sometimes tagged as alpha. A real alpha band is nearly all fully clear or fully opaque.
+    /// NIR is sometimes tagged as alpha. A real alpha band is nearly all fully clear or fully
+    /// opaque.
     void decideAlpha(AlphaChoice choice) {
         auto& last = info_.bands.back();
         if (last.role != BandRole::Alpha) return;
         const auto distrust = [&](const std::string& why) {
             last.role = BandRole::Other;
             last.name = "band " + std::to_string(info_.bands.size()) + " (tagged alpha)";
-            info_.warnings.push_back("band " + std::to_string(info_.bands.size()) + " is tagged as alpha but " + why + ": taken for data");
+            info_.warnings.push_back("band " + std::to_string(info_.bands.size()) +
+                                     " is tagged as alpha but " + why + ": taken for data");
         };
         if (choice == AlphaChoice::Ignore) return distrust("the user says that it is not");
         alphaBand_ = static_cast<int>(info_.bands.size());
         info_.maskBand = true;
         if (choice == AlphaChoice::Believe) return;
         const auto& level = info_.levels.back();
-        const Rect rect{0, 0, std::min<int64_t>(level.width, 1024), std::min<int64_t>(level.height, 1024)};
+        const Rect rect{0, 0, std::min<int64_t>(level.width, 1024),
+                        std::min<int64_t>(level.height, 1024)};
         const int believed = alphaBand_;
         alphaBand_ = 0;
         info_.maskBand = false;
         const RasterBlock sample = readRegion(levelCount() - 1, rect, {believed - 1});
         float highest = 0;
-        for (size_t i = 0; i < sample.valid.size(); ++i) highest = std::max(highest, sample.isFloat ? sample.f32[i] : static_cast<float>(sample.u8[i]));
+        for (size_t i = 0; i < sample.valid.size(); ++i)
+            highest = std::max(highest,
+                               sample.isFloat ? sample.f32[i] : static_cast<float>(sample.u8[i]));
         size_t extreme = 0;
         for (size_t i = 0; i < sample.valid.size(); ++i) {
             const float value = sample.isFloat ? sample.f32[i] : static_cast<float>(sample.u8[i]);
@@ -248,7 +282,8 @@ class GdalSource : public ImageSource {
 
     GDALRasterBandH bandAt(GDALDatasetH dataset, int level, int number) const {
         GDALRasterBandH band = GDALGetRasterBand(dataset, number);
-        return level == 0 ? band : GDALGetOverview(band, overviewNumber_[static_cast<size_t>(level - 1)]);
+        return level == 0 ? band
+                          : GDALGetOverview(band, overviewNumber_[static_cast<size_t>(level - 1)]);
     }
 
     struct Target {
@@ -257,10 +292,12 @@ class GdalSource : public ImageSource {
         int64_t pixelBytes, lineBytes;
     };
     static bool readBand(GDALRasterBandH band, const Rect& part, const Target& target) {
-        return band && GDALRasterIOEx(band, GF_Read, static_cast<int>(part.x), static_cast<int>(part.y),
-                                      static_cast<int>(part.width), static_cast<int>(part.height), target.first,
-                                      static_cast<int>(part.width), static_cast<int>(part.height), target.type,
-                                      target.pixelBytes, target.lineBytes, nullptr) == CE_None;
+        return band &&
+               GDALRasterIOEx(band, GF_Read, static_cast<int>(part.x), static_cast<int>(part.y),
+                              static_cast<int>(part.width), static_cast<int>(part.height),
+                              target.first, static_cast<int>(part.width),
+                              static_cast<int>(part.height), target.type, target.pixelBytes,
+                              target.lineBytes, nullptr) == CE_None;
     }
 
     void readPart(GDALDatasetH dataset, int level, const Rect& part, const Rect& whole,
@@ -269,14 +306,17 @@ class GdalSource : public ImageSource {
         if (tryPart(dataset, level, part, whole, bands, block)) return;
         if (part.width <= kSmallestDamage && part.height <= kSmallestDamage) {
             for (int64_t y = 0; y < part.height; ++y)
-                std::fill_n(block.valid.begin() + (part.y - whole.y + y) * whole.width + part.x - whole.x, part.width, uint8_t{0});
+                std::fill_n(
+                    block.valid.begin() + (part.y - whole.y + y) * whole.width + part.x - whole.x,
+                    part.width, uint8_t{0});
             const std::lock_guard lock(mutex_);
             ++damagedParts_;
             lastError_ = messages.cause("read failed");
             return;
         }
         const bool wide = part.width >= part.height;
-        const int64_t half = ((wide ? part.width : part.height) / 2 + kSmallestDamage - 1) / kSmallestDamage * kSmallestDamage;
+        const int64_t half = ((wide ? part.width : part.height) / 2 + kSmallestDamage - 1) /
+                             kSmallestDamage * kSmallestDamage;
         Rect a = part, b = part;
         (wide ? a.width : a.height) = half;
         (wide ? b.x : b.y) += half;
@@ -287,15 +327,18 @@ class GdalSource : public ImageSource {
 
     bool tryPart(GDALDatasetH dataset, int level, const Rect& part, const Rect& whole,
                  const std::vector<int>& bands, RasterBlock& block) const {
-        const auto origin = static_cast<size_t>((part.y - whole.y) * whole.width + part.x - whole.x);
+        const auto origin =
+            static_cast<size_t>((part.y - whole.y) * whole.width + part.x - whole.x);
         const int64_t count = block.bands;
         if (!palette_.empty()) return readPalette(dataset, level, part, whole, bands, block);
         for (size_t b = 0; b < bands.size(); ++b) {
             Target target{};
             if (block.isFloat)
-                target = {block.f32.data() + origin * bands.size() + b, GDT_Float32, 4 * count, 4 * count * whole.width};
+                target = {block.f32.data() + origin * bands.size() + b, GDT_Float32, 4 * count,
+                          4 * count * whole.width};
             else
-                target = {block.u8.data() + origin * bands.size() + b, GDT_Byte, count, count * whole.width};
+                target = {block.u8.data() + origin * bands.size() + b, GDT_Byte, count,
+                          count * whole.width};
             if (!readBand(bandAt(dataset, level, bands[b] + 1), part, target)) return false;
         }
         return markValid(dataset, level, part, whole, bands, block);
@@ -304,12 +347,17 @@ class GdalSource : public ImageSource {
     bool readPalette(GDALDatasetH dataset, int level, const Rect& part, const Rect& whole,
                      const std::vector<int>& bands, RasterBlock& block) const {
         std::vector<uint16_t> index(static_cast<size_t>(part.width * part.height));
-        if (!readBand(bandAt(dataset, level, 1), part, {index.data(), GDT_UInt16, 2, 2 * part.width})) return false;
+        if (!readBand(bandAt(dataset, level, 1), part,
+                      {index.data(), GDT_UInt16, 2, 2 * part.width}))
+            return false;
         for (int64_t y = 0; y < part.height; ++y)
             for (int64_t x = 0; x < part.width; ++x) {
-                const auto to = static_cast<size_t>((part.y - whole.y + y) * whole.width + part.x - whole.x + x);
+                const auto to = static_cast<size_t>((part.y - whole.y + y) * whole.width + part.x -
+                                                    whole.x + x);
                 const uint16_t i = index[static_cast<size_t>(y * part.width + x)];
-                if (i >= palette_.size() || palette_[i][3] == 0 || (paletteNodata_ && *paletteNodata_ == i)) continue;
+                if (i >= palette_.size() || palette_[i][3] == 0 ||
+                    (paletteNodata_ && *paletteNodata_ == i))
+                    continue;
                 block.valid[to] = 1;
                 for (size_t b = 0; b < bands.size(); ++b)
                     block.u8[to * bands.size() + b] = palette_[i][static_cast<size_t>(bands[b])];
@@ -322,13 +370,15 @@ class GdalSource : public ImageSource {
         std::vector<uint8_t> mask;
         if (datasetMask_ || alphaBand_) {
             mask.resize(static_cast<size_t>(part.width * part.height));
-            GDALRasterBandH source = alphaBand_ ? bandAt(dataset, level, alphaBand_) : GDALGetMaskBand(bandAt(dataset, level, 1));
+            GDALRasterBandH source = alphaBand_ ? bandAt(dataset, level, alphaBand_)
+                                                : GDALGetMaskBand(bandAt(dataset, level, 1));
             // 16-bit alpha is read as bytes: anything above 0 counts as there.
             if (!readBand(source, part, {mask.data(), GDT_Byte, 1, part.width})) return false;
         }
         for (int64_t y = 0; y < part.height; ++y)
             for (int64_t x = 0; x < part.width; ++x) {
-                const auto at = static_cast<size_t>((part.y - whole.y + y) * whole.width + part.x - whole.x + x);
+                const auto at = static_cast<size_t>((part.y - whole.y + y) * whole.width + part.x -
+                                                    whole.x + x);
                 if (!mask.empty() && mask[static_cast<size_t>(y * part.width + x)] == 0) continue;
                 block.valid[at] = anyData(block, at, bands) ? 1 : 0;
             }
@@ -341,8 +391,11 @@ class GdalSource : public ImageSource {
             const size_t i = at * bands.size() + b;
             const double value = block.isFloat ? block.f32[i] : block.u8[i];
             const auto& nodata = info_.bands[static_cast<size_t>(bands[b])].nodata;
-            const bool missing = std::isnan(value) ||
-                                 (nodata && (value == *nodata || (block.isFloat && static_cast<float>(value) == static_cast<float>(*nodata))));
+            const bool missing =
+                std::isnan(value) ||
+                (nodata &&
+                 (value == *nodata ||
+                  (block.isFloat && static_cast<float>(value) == static_cast<float>(*nodata))));
             if (!missing) return true;
         }
         return false;
@@ -370,6 +423,8 @@ SourcePtr openGdal(const std::string& path, const OpenOptions& options) {
     return std::make_shared<GdalSource>(path, options);
 }
 
-std::string gdalVersion() { return std::string("GDAL ") + GDALVersionInfo("RELEASE_NAME"); }
+std::string gdalVersion() {
+    return std::string("GDAL ") + GDALVersionInfo("RELEASE_NAME");
+}
 
 }  // namespace atlas::io

@@ -23,8 +23,12 @@ void initialiseGdal() {
     });
 }
 
-GdalMessages::GdalMessages() { CPLPushErrorHandlerEx(&GdalMessages::collect, this); }
-GdalMessages::~GdalMessages() { CPLPopErrorHandler(); }
+GdalMessages::GdalMessages() {
+    CPLPushErrorHandlerEx(&GdalMessages::collect, this);
+}
+GdalMessages::~GdalMessages() {
+    CPLPopErrorHandler();
+}
 
 void CPL_STDCALL GdalMessages::collect(CPLErr kind, CPLErrorNum, const char* text) {
     auto* self = static_cast<GdalMessages*>(CPLGetErrorHandlerUserData());

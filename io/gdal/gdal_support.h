@@ -21,7 +21,9 @@ class GdalMessages {
     GdalMessages& operator=(const GdalMessages&) = delete;
 
     /// The first error of a kind that stops reading, or `fallback`.
-    std::string cause(const std::string& fallback) const { return first_.empty() ? fallback : first_; }
+    std::string cause(const std::string& fallback) const {
+        return first_.empty() ? fallback : first_;
+    }
     bool failed() const { return !first_.empty(); }
 
   private:

@@ -40,7 +40,8 @@ class OpenSlideSource : public ImageSource {
         info_.slide = true;
         readLevels(slide);
         readMetadata(slide);
-        for (const char* name : {"red", "green", "blue"}) info_.bands.push_back({name, BandRole::Other, {}});
+        for (const char* name : {"red", "green", "blue"})
+            info_.bands.push_back({name, BandRole::Other, {}});
         info_.bands[0].role = BandRole::Red;
         info_.bands[1].role = BandRole::Green;
         info_.bands[2].role = BandRole::Blue;
@@ -48,7 +49,8 @@ class OpenSlideSource : public ImageSource {
 
     const ImageInfo& info() const override { return info_; }
 
-    RasterBlock readRegion(int level, const Rect& rect, const std::vector<int>& bands) const override {
+    RasterBlock readRegion(int level, const Rect& rect,
+                           const std::vector<int>& bands) const override {
         checkRequest(level, rect, bands);
         RasterBlock block(static_cast<int>(rect.width), static_cast<int>(rect.height),
                           static_cast<int>(bands.size()), false);
@@ -84,7 +86,8 @@ class OpenSlideSource : public ImageSource {
         const std::lock_guard lock(mutex_);
         std::vector<std::string> lines;
         if (damagedParts_)
-            lines.push_back(std::to_string(damagedParts_) + " part(s) cannot be decoded: " + lastError_);
+            lines.push_back(std::to_string(damagedParts_) +
+                            " part(s) cannot be decoded: " + lastError_);
         return lines;
     }
 
@@ -125,8 +128,10 @@ class OpenSlideSource : public ImageSource {
             Level level;
             openslide_get_level_dimensions(slide, i, &level.width, &level.height);
             level.downsample = openslide_get_level_downsample(slide, i);
-            if (level.width < 1 || level.height < 1 || level.width > kMaxSide || level.height > kMaxSide)
-                throw ReadError(info_.path + ": level " + std::to_string(i) + " has an impossible size");
+            if (level.width < 1 || level.height < 1 || level.width > kMaxSide ||
+                level.height > kMaxSide)
+                throw ReadError(info_.path + ": level " + std::to_string(i) +
+                                " has an impossible size");
             const std::string prefix = "openslide.level[" + std::to_string(i) + "].tile-";
             const double tw = number(property(slide, (prefix + "width").c_str()));
             const double th = number(property(slide, (prefix + "height").c_str()));
@@ -142,14 +147,16 @@ class OpenSlideSource : public ImageSource {
     void readMetadata(openslide_t* slide) {
         for (const char* const* name = openslide_get_property_names(slide); name && *name; ++name)
             info_.properties[*name] = property(slide, *name);
-        for (const char* const* name = openslide_get_associated_image_names(slide); name && *name; ++name)
+        for (const char* const* name = openslide_get_associated_image_names(slide); name && *name;
+             ++name)
             info_.associatedImages.emplace_back(*name);
         const double mppX = number(property(slide, OPENSLIDE_PROPERTY_NAME_MPP_X));
         const double mppY = number(property(slide, OPENSLIDE_PROPERTY_NAME_MPP_Y));
         if (mppX > 0 && mppY > 0) {
             if (isDefaultResolution(mppX) || isDefaultResolution(mppY))
-                info_.warnings.push_back("the resolution tag says " + std::to_string(mppX) +
-                                         " um a pixel, which looks like a writer's default: not believed");
+                info_.warnings.push_back(
+                    "the resolution tag says " + std::to_string(mppX) +
+                    " um a pixel, which looks like a writer's default: not believed");
             else
                 info_.resolution = Resolution{mppX, mppY, false, "openslide.mpp"};
         }
@@ -165,10 +172,11 @@ class OpenSlideSource : public ImageSource {
         std::vector<uint32_t> argb(static_cast<size_t>(part.width * part.height));
         const auto handle = current();
         const double down = info_.levels[static_cast<size_t>(level)].downsample;
-        openslide_read_region(handle->slide, argb.data(),
-                              static_cast<int64_t>(std::llround(static_cast<double>(part.x) * down)),
-                              static_cast<int64_t>(std::llround(static_cast<double>(part.y) * down)),
-                              levelNumber_[static_cast<size_t>(level)], part.width, part.height);
+        openslide_read_region(
+            handle->slide, argb.data(),
+            static_cast<int64_t>(std::llround(static_cast<double>(part.x) * down)),
+            static_cast<int64_t>(std::llround(static_cast<double>(part.y) * down)),
+            levelNumber_[static_cast<size_t>(level)], part.width, part.height);
         if (!openslide_get_error(handle->slide)) {
             copy(argb, part, whole, bands, block);
             return;
@@ -179,7 +187,8 @@ class OpenSlideSource : public ImageSource {
             ++damagedParts_;
             return;  // stays invalid
         }
-        for (const Rect& smaller : split(level, part)) readPart(level, smaller, whole, bands, block);
+        for (const Rect& smaller : split(level, part))
+            readPart(level, smaller, whole, bands, block);
     }
 
     /// Cuts along the file's tile grid while there is one inside, then in halves.
@@ -207,12 +216,13 @@ class OpenSlideSource : public ImageSource {
                 const uint32_t p = argb[static_cast<size_t>(y * part.width + x)];
                 const uint32_t alpha = p >> 24;
                 if (alpha == 0) continue;
-                const auto at = static_cast<size_t>((part.y - whole.y + y) * whole.width + part.x - whole.x + x);
+                const auto at = static_cast<size_t>((part.y - whole.y + y) * whole.width + part.x -
+                                                    whole.x + x);
                 block.valid[at] = 1;
                 for (size_t b = 0; b < bands.size(); ++b) {
                     const uint32_t value = p >> (16 - 8 * bands[b]) & 255;
-                    block.u8[at * bands.size() + b] =
-                        static_cast<uint8_t>(alpha == 255 ? value : std::min<uint32_t>(255, value * 255 / alpha));
+                    block.u8[at * bands.size() + b] = static_cast<uint8_t>(
+                        alpha == 255 ? value : std::min<uint32_t>(255, value * 255 / alpha));
                 }
             }
     }
@@ -232,8 +242,12 @@ std::string openSlideVendor(const std::string& path) {
     return vendor ? vendor : "";
 }
 
-SourcePtr openOpenSlide(const std::string& path) { return std::make_shared<OpenSlideSource>(path); }
+SourcePtr openOpenSlide(const std::string& path) {
+    return std::make_shared<OpenSlideSource>(path);
+}
 
-std::string openSlideVersion() { return std::string("OpenSlide ") + openslide_get_version(); }
+std::string openSlideVersion() {
+    return std::string("OpenSlide ") + openslide_get_version();
+}
 
 }  // namespace atlas::io

@@ -33,16 +33,19 @@ GeoReference sampleGeoreference() {
     return geo;
 }
 
-void writePixels(int64_t size, const SyntheticScene& scene, const std::string& path, const GdalMessages& messages,
-                 WriteProgress progress, void* context) {
+void writePixels(int64_t size, const SyntheticScene& scene, const std::string& path,
+                 const GdalMessages& messages, WriteProgress progress, void* context) {
     char** options = nullptr;
-    for (const char* option : {"TILED=YES", "BLOCKXSIZE=512", "BLOCKYSIZE=512", "COMPRESS=JPEG", "PHOTOMETRIC=YCBCR", "JPEG_QUALITY=90", "BIGTIFF=IF_SAFER"})
+    for (const char* option : {"TILED=YES", "BLOCKXSIZE=512", "BLOCKYSIZE=512", "COMPRESS=JPEG",
+                               "PHOTOMETRIC=YCBCR", "JPEG_QUALITY=90", "BIGTIFF=IF_SAFER"})
         options = CSLAddString(options, option);
     const int side = static_cast<int>(size);
-    Dataset file(GDALCreate(GDALGetDriverByName("GTiff"), path.c_str(), side, side, 3, GDT_Byte, options));
+    Dataset file(
+        GDALCreate(GDALGetDriverByName("GTiff"), path.c_str(), side, side, 3, GDT_Byte, options));
     CSLDestroy(options);
     const auto check = [&](bool good) {
-        if (!good) throw ReadError(path + ": " + messages.cause("cannot be written (is the disk full?)"));
+        if (!good)
+            throw ReadError(path + ": " + messages.cause("cannot be written (is the disk full?)"));
     };
     check(file != nullptr);
     auto geo = sampleGeoreference();
@@ -53,13 +56,16 @@ void writePixels(int64_t size, const SyntheticScene& scene, const std::string& p
         const int height = std::min(kTile, side - y);
         row.resize(static_cast<size_t>(side) * height * 3);
         scene.render(0, y, 1, side, height, row.data());
-        check(GDALDatasetRasterIO(file.get(), GF_Write, 0, y, side, height, row.data(), side, height, GDT_Byte, 3, nullptr, 3, 3 * side, 1) == CE_None);
-        if (progress && !progress(0.8 * (y + height) / side, context)) throw ReadError(path + ": cancelled");
+        check(GDALDatasetRasterIO(file.get(), GF_Write, 0, y, side, height, row.data(), side,
+                                  height, GDT_Byte, 3, nullptr, 3, 3 * side, 1) == CE_None);
+        if (progress && !progress(0.8 * (y + height) / side, context))
+            throw ReadError(path + ": cancelled");
     }
     std::vector<int> factors;
     for (int f = 2; side / f >= 256; f *= 2) factors.push_back(f);
     if (!factors.empty())
-        check(GDALBuildOverviews(file.get(), "AVERAGE", static_cast<int>(factors.size()), factors.data(), 0, nullptr, nullptr, nullptr) == CE_None);
+        check(GDALBuildOverviews(file.get(), "AVERAGE", static_cast<int>(factors.size()),
+                                 factors.data(), 0, nullptr, nullptr, nullptr) == CE_None);
     file.reset();
     check(!messages.failed());
 }
@@ -71,8 +77,8 @@ void writeTruth(int64_t size, const SyntheticScene& scene, const std::filesystem
     truth.bandNames = {"class"};
     for (int row = 0; row < cells; ++row)
         for (int column = 0; column < cells; ++column)
-            truth.at(0, column, row) = static_cast<float>(
-                scene.classAt(column * kTruthCellPx + kTruthCellPx / 2, row * kTruthCellPx + kTruthCellPx / 2));
+            truth.at(0, column, row) = static_cast<float>(scene.classAt(
+                column * kTruthCellPx + kTruthCellPx / 2, row * kTruthCellPx + kTruthCellPx / 2));
     RasterFileOptions options;
     options.classes = true;
     options.georeference = sampleGeoreference();
@@ -85,12 +91,17 @@ void writeTruth(int64_t size, const SyntheticScene& scene, const std::filesystem
 
 }  // namespace
 
-void writeSample(int64_t size, uint64_t seed, const std::string& path, WriteProgress progress, void* context) {
-    if (size < 16 || size > 200'000) throw ReadError("a sample file has a side of 16 to 200000 px; larger scenes open as synthetic:size=N,seed=S");
+void writeSample(int64_t size, uint64_t seed, const std::string& path, WriteProgress progress,
+                 void* context) {
+    if (size < 16 || size > 200'000)
+        throw ReadError(
+            "a sample file has a side of 16 to 200000 px; larger scenes open as "
+            "synthetic:size=N,seed=S");
     initialiseGdal();
     GdalMessages messages;
     const SyntheticScene scene(seed);
-    const std::filesystem::path final(path), temporary = final.parent_path() / (final.stem().string() + ".tmp.tif");
+    const std::filesystem::path final(path),
+        temporary = final.parent_path() / (final.stem().string() + ".tmp.tif");
     try {
         writePixels(size, scene, temporary.string(), messages, progress, context);
         writeTruth(size, scene, final.parent_path() / (final.stem().string() + ".truth.tif"));

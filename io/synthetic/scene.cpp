@@ -20,7 +20,9 @@ uint64_t hashCell(uint64_t seed, int64_t x, int64_t y) {
                           mix(static_cast<uint64_t>(y) + 0x632be59bd9b4e019ull)));
 }
 
-float unit(uint64_t hash) { return static_cast<float>(hash >> 40) * (1.0f / 16777216.0f); }
+float unit(uint64_t hash) {
+    return static_cast<float>(hash >> 40) * (1.0f / 16777216.0f);
+}
 
 using Color = std::array<float, 3>;
 
@@ -36,29 +38,30 @@ constexpr Color kMeadowDark{96, 136, 64}, kMeadowBright{164, 196, 112};
 constexpr Color kSoilDark{120, 98, 78}, kSoilBright{150, 124, 100};
 
 const std::array<Ground, SyntheticScene::kClasses> kGrounds{{
-    {{36, 76, 128}, {56, 104, 156}, 48, 1.0f},      // water
-    {kSandDark, kSandBright, 5, 1.0f},              // sand: fine grain
-    {kSandDark, kSandBright, 18, 1.0f},             // gravel: the same colours, coarse grain
-    {kMeadowDark, kMeadowBright, 6, 1.0f},          // meadow: fine
-    {kMeadowDark, kMeadowBright, 24, 1.0f},         // scrub: the same colours, coarse
-    {{16, 56, 28}, {44, 96, 48}, 36, 1.0f},         // forest
-    {{150, 150, 156}, {204, 202, 204}, 12, 1.0f},   // built-up
-    {kSoilDark, kSoilBright, 10, 1.0f},             // pivots: the same soil
+    {{36, 76, 128}, {56, 104, 156}, 48, 1.0f},     // water
+    {kSandDark, kSandBright, 5, 1.0f},             // sand: fine grain
+    {kSandDark, kSandBright, 18, 1.0f},            // gravel: the same colours, coarse grain
+    {kMeadowDark, kMeadowBright, 6, 1.0f},         // meadow: fine
+    {kMeadowDark, kMeadowBright, 24, 1.0f},        // scrub: the same colours, coarse
+    {{16, 56, 28}, {44, 96, 48}, 36, 1.0f},        // forest
+    {{150, 150, 156}, {204, 202, 204}, 12, 1.0f},  // built-up
+    {kSoilDark, kSoilBright, 10, 1.0f},            // pivots: the same soil
     {kSoilDark, kSoilBright, 10, 1.0f},
     {kSoilDark, kSoilBright, 10, 1.0f},
 }};
 
 constexpr Color kPivot{72, 148, 60};
 
-/// Whether a corner of the 2 x 2 lattice (row * 2 + column) holds a field. Arrangement 0: side by
-/// side, 1: one above the other, 2: staggered; `shift` moves the pattern by a lattice step.
-bool holdsPivot(int arrangement, int64_t column, int64_t row, uint64_t shift) {
-    const int64_t x = column + static_cast<int64_t>(shift & 1), y = row + static_cast<int64_t>(shift >> 1 & 1);
-    const int64_t sum = arrangement == 0 ? y : arrangement == 1 ? x : x + y;
-    return (sum & 1) == 0;
+/// Whether a quarter section holds a field. Arrangement 0: the northern two, 1: the western two,
+/// 2: north-west and south-east.
+bool holdsPivot(int arrangement, int64_t column, int64_t row) {
+    const int64_t east = column & 1, south = row & 1;
+    return arrangement == 0 ? south == 0 : arrangement == 1 ? east == 0 : east == south;
 }
 
-float smooth(float t) { return t * t * (3 - 2 * t); }
+float smooth(float t) {
+    return t * t * (3 - 2 * t);
+}
 
 /// How much of a pattern of that wavelength is left when a pixel covers `step` px.
 float fade(double wavelength, double step) {
@@ -68,16 +71,17 @@ float fade(double wavelength, double step) {
 }  // namespace
 
 const std::array<SceneClass, SyntheticScene::kClasses>& SyntheticScene::classes() {
-    static const std::array<SceneClass, kClasses> table{{{"water", {0, 114, 178}, false},
-                                                         {"sand", {240, 228, 66}, false},
-                                                         {"gravel", {230, 159, 0}, false},
-                                                         {"meadow", {144, 210, 96}, false},
-                                                         {"scrub", {0, 158, 115}, false},
-                                                         {"forest", {0, 92, 60}, false},
-                                                         {"built-up", {150, 150, 150}, false},
-                                                         {"pivots in rows", {213, 94, 0}, true},
-                                                         {"pivots in columns", {204, 121, 167}, true},
-                                                         {"pivots staggered", {86, 180, 233}, true}}};
+    static const std::array<SceneClass, kClasses> table{
+        {{"water", {0, 114, 178}, false},
+         {"sand", {240, 228, 66}, false},
+         {"gravel", {230, 159, 0}, false},
+         {"meadow", {144, 210, 96}, false},
+         {"scrub", {0, 158, 115}, false},
+         {"forest", {0, 92, 60}, false},
+         {"built-up", {150, 150, 150}, false},
+         {"pivots in rows", {213, 94, 0}, true},
+         {"pivots in columns", {204, 121, 167}, true},
+         {"pivots staggered", {86, 180, 233}, true}}};
     return table;
 }
 
@@ -100,7 +104,8 @@ const SyntheticScene::Region& SyntheticScene::regionAt(double x, double y,
     if (cellX != cache.cellX || cellY != cache.cellY) {
         for (int j = 0; j < 3; ++j)
             for (int i = 0; i < 3; ++i)
-                cache.regions[static_cast<size_t>(3 * j + i)] = region(cellX + i - 1, cellY + j - 1);
+                cache.regions[static_cast<size_t>(3 * j + i)] =
+                    region(cellX + i - 1, cellY + j - 1);
         cache.cellX = cellX;
         cache.cellY = cellY;
     }
@@ -132,23 +137,13 @@ int SyntheticScene::classAt(int64_t x, int64_t y) const {
     return regionAt(static_cast<double>(x) + 0.5, static_cast<double>(y) + 0.5, cache).kind;
 }
 
-std::array<int64_t, 2> SyntheticScene::pivotPhase(int64_t x, int64_t y) const {
-    Neighbourhood cache;
-    const Region& here = regionAt(static_cast<double>(x), static_cast<double>(y), cache);
-    const auto phase = [](int64_t at, uint64_t shift, uint64_t step) {
-        const int64_t sum = at + static_cast<int64_t>(shift % 1024) + kLatticePx * static_cast<int64_t>(step & 1);
-        return ((sum % 1024) + 1024) % 1024;
-    };
-    const uint64_t turn = here.hash >> 32;
-    return {phase(x, here.hash, turn), phase(y, here.hash / 1024, turn >> 1)};
-}
-
 namespace {
 
 /// Value noise along one row: lattice corners are hashed once a cell instead of once a pixel.
 class NoiseRow {
   public:
-    NoiseRow(uint64_t salted, double y, double wavelength) : salted_(salted), wavelength_(wavelength) {
+    NoiseRow(uint64_t salted, double y, double wavelength)
+        : salted_(salted), wavelength_(wavelength) {
         const double v = y / wavelength;
         j_ = static_cast<int64_t>(std::floor(v));
         t_ = smooth(static_cast<float>(v - static_cast<double>(j_)));
@@ -200,8 +195,11 @@ void SyntheticScene::render(double x0, double y0, double step, int width, int he
             const float pattern = ground.contrast * fade(ground.wavelength, step);
             const float grain = 0.25f * fade(2.5, step);
             const bool pivots = classes()[kind].arrangementOnly;
-            const auto shiftX = static_cast<double>(here.hash % 1024);
-            const auto shiftY = static_cast<double>(here.hash / 1024 % 1024);
+            const auto surveyError = [](uint64_t hash) {
+                return static_cast<double>(static_cast<int64_t>(hash % (2 * kSurveyErrorPx + 1)) -
+                                           kSurveyErrorPx);
+            };
+            const double shiftX = surveyError(here.hash), shiftY = surveyError(here.hash >> 16);
             for (int column = first; column < last; ++column, pixel += 3) {
                 const double x = x0 + (column + 0.5) * step;
                 // Stretch the noise around its middle: light and dark patches with clear edges.
@@ -212,15 +210,19 @@ void SyntheticScene::render(double x0, double y0, double step, int width, int he
                     color[c] = ground.dark[c] + (ground.bright[c] - ground.dark[c]) * t;
                 if (pivots) {
                     const double u = x + shiftX, v = y + shiftY;
-                    const double cellX = std::floor(u / kLatticePx), cellY = std::floor(v / kLatticePx);
+                    const double cellX = std::floor(u / kLatticePx),
+                                 cellY = std::floor(v / kLatticePx);
                     const double dx = u - (cellX + 0.5) * kLatticePx;
                     const double dy = v - (cellY + 0.5) * kLatticePx;
                     const auto cover = static_cast<float>(std::clamp(
-                        (kPivotRadiusPx - std::sqrt(dx * dx + dy * dy)) / std::max(step, 2.0) + 0.5, 0.0, 1.0));
-                    if (cover > 0 && holdsPivot(here.kind - (kClasses - 3), static_cast<int64_t>(cellX),
-                                                static_cast<int64_t>(cellY), here.hash >> 32)) {
+                        (kPivotRadiusPx - std::sqrt(dx * dx + dy * dy)) / std::max(step, 2.0) + 0.5,
+                        0.0, 1.0));
+                    if (cover > 0 &&
+                        holdsPivot(here.kind - (kClasses - 3), static_cast<int64_t>(cellX),
+                                   static_cast<int64_t>(cellY))) {
                         const float shade = 0.82f + 0.36f * t;
-                        for (size_t c = 0; c < 3; ++c) color[c] += cover * (kPivot[c] * shade - color[c]);
+                        for (size_t c = 0; c < 3; ++c)
+                            color[c] += cover * (kPivot[c] * shade - color[c]);
                     }
                 }
                 for (size_t c = 0; c < 3; ++c)

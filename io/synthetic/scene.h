@@ -5,10 +5,11 @@
 //  - colour (water, forest ...);
 //  - fine texture alone: sand and gravel, meadow and scrub have the same colours, only the grain
 //    of the pattern differs;
-//  - arrangement alone: three classes hold the same round fields (centre pivots), two in every
-//    1024 x 1024 px of a lattice of 512 px: side by side, one above the other, or staggered. Any
-//    view smaller than 300 px holds at most one field, and single views are distributed alike in
-//    all three: only a network that relates places half a thousand pixels apart can tell.
+//  - arrangement alone: land there is divided into sections of 1024 px, as in a land survey, and
+//    round fields (centre pivots) fill two of the four quarters of every section: the northern
+//    two, the western two, or north-west and south-east. Fields are 320 px apart: a view smaller
+//    than that holds at most one, and such views are alike in all three classes. Only a network
+//    that relates places half a thousand pixels apart can tell them apart.
 #pragma once
 
 #include <array>
@@ -27,9 +28,10 @@ struct SceneClass {
 class SyntheticScene {
   public:
     static constexpr int kClasses = 10;
-    static constexpr int64_t kRegionPx = 6144;      ///< spacing of region centres
-    static constexpr int64_t kLatticePx = 512;      ///< spacing of the places for round fields
+    static constexpr int64_t kRegionPx = 6144;  ///< spacing of region centres
+    static constexpr int64_t kLatticePx = 512;  ///< side of a quarter section
     static constexpr double kPivotRadiusPx = 96;
+    static constexpr int64_t kSurveyErrorPx = 40;  ///< each region's sections are off by up to that
     static constexpr double kMetresPerPixel = 0.5;
 
     explicit SyntheticScene(uint64_t seed) : seed_(seed) {}
@@ -46,9 +48,6 @@ class SyntheticScene {
 
     /// Share of each class in a level-0 square, on a grid of `samples` x `samples` points.
     std::array<double, kClasses> shares(int64_t x, int64_t y, int64_t side, int samples = 64) const;
-
-    /// Where a place lies in the 1024 px pattern of the fields around it, [0, 1024) each.
-    std::array<int64_t, 2> pivotPhase(int64_t x, int64_t y) const;
 
   private:
     struct Region {

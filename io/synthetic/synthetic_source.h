@@ -16,7 +16,7 @@ using WriteProgress = bool (*)(double share, void* context);
 /// Writes the scene as a tiled, pyramidal, georeferenced TIFF, and its truth beside it:
 /// `<stem>.truth.tif` (class numbers, 16 px a cell, class names and colours).
 /// Both are written under temporary names and renamed. Throws ReadError.
-void writeSample(int64_t size, uint64_t seed, const std::string& path, WriteProgress progress = nullptr,
-                 void* context = nullptr);
+void writeSample(int64_t size, uint64_t seed, const std::string& path,
+                 WriteProgress progress = nullptr, void* context = nullptr);
 
 }  // namespace atlas::io

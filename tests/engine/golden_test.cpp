@@ -19,7 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-const TraceRequest kEverything{.attention = true, .contributions = true, .intermediate = true, .probe = {}};
+const TraceRequest kEverything{
+    .attention = true, .contributions = true, .intermediate = true, .probe = {}};
 
 struct Case {
     json record;
@@ -31,12 +32,14 @@ struct Case {
         record = json::parse(file);
         io = loadSafetensors(path.parent_path() / record.at("io_file").get<std::string>());
         if (record.contains("image_file"))
-            io["image_u8"] = loadSafetensors(path.parent_path() /
-                                             record.at("image_file").get<std::string>())
-                                 .at("image_u8");
-        weights = loadSafetensors(path.parent_path() / record.at("weights_file").get<std::string>());
+            io["image_u8"] =
+                loadSafetensors(path.parent_path() / record.at("image_file").get<std::string>())
+                    .at("image_u8");
+        weights =
+            loadSafetensors(path.parent_path() / record.at("weights_file").get<std::string>());
         json settings = record.at("config");
-        if (record.contains("window_mapping")) settings["window_mapping"] = record["window_mapping"];
+        if (record.contains("window_mapping"))
+            settings["window_mapping"] = record["window_mapping"];
         config = AtlasConfig::fromJson(settings);
     }
 
@@ -45,7 +48,8 @@ struct Case {
             auto list = record.at("config").at(key).get<std::vector<float>>();
             return at::from_blob(list.data(), {3, 1, 1}, at::kFloat).clone();
         };
-        return (io.at("image_u8").to(at::kFloat) / 255 - values("image_mean")) / values("image_std");
+        return (io.at("image_u8").to(at::kFloat) / 255 - values("image_mean")) /
+               values("image_std");
     }
 };
 
@@ -208,7 +212,8 @@ void registerCases() {
         std::ifstream file(path);
         if (!json::parse(file).contains("io_file")) continue;
         testing::RegisterTest("Golden", path.stem().string().c_str(), nullptr, nullptr, __FILE__,
-                              __LINE__, [path]() -> testing::Test* { return new GoldenTest(path); });
+                              __LINE__,
+                              [path]() -> testing::Test* { return new GoldenTest(path); });
     }
 }
 

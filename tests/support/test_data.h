@@ -15,7 +15,7 @@ inline std::filesystem::path dataRoot() {
 }  // namespace atlas::test
 
 /// Skips the running test, loudly, where a shared file or folder is absent.
-#define ATLAS_REQUIRE_DATA(path)                                                      \
-    if (!std::filesystem::exists(path))                                               \
-    GTEST_SKIP() << "SKIPPED: no shared test data at " << (path)                      \
+#define ATLAS_REQUIRE_DATA(path)                                 \
+    if (!std::filesystem::exists(path))                          \
+    GTEST_SKIP() << "SKIPPED: no shared test data at " << (path) \
                  << "; set ATLASSCOPE_TEST_DATA to the folder that holds golden/ and data/"

@@ -22,7 +22,9 @@ __global__ void msaForwardKernel(AtlasMsaProblem problem) {
 
 }  // namespace
 
-extern "C" int atlas_cuda_version(void) { return kAtlasMsaVersion; }
+extern "C" int atlas_cuda_version(void) {
+    return kAtlasMsaVersion;
+}
 
 extern "C" int atlas_cuda_device_count(void) {
     int count = 0;

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <opencv2/imgcodecs.hpp>
+
+#include "engine/nn/model_error.h"
+#include "engine/training/trainer.h"
+#include "tests/support/temporary_folder.h"
+
+namespace atlas::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Two classes that differ in colour, 8 images each.
+void writeImages(const fs::path& root) {
+    for (int label = 0; label < 2; ++label) {
+        const fs::path dir = root / (label ? "red" : "blue");
+        fs::create_directories(dir);
+        for (int i = 0; i < 8; ++i) {
+            cv::Mat image(70, 64, CV_8UC3);
+            cv::randu(image, 0, 120);
+            cv::Mat channel(70, 64, CV_8U, cv::Scalar(200 + i));
+            cv::insertChannel(channel, image, label ? 2 : 0);
+            cv::imwrite((dir / (std::to_string(i) + ".png")).string(), image);
+        }
+    }
+}
+
+TrainingPlan tinyPlan(const fs::path& file, int epochs) {
+    const nlohmann::json plan = {
+        {"model",
+         {{"name", "tiny"},
+          {"patch_size_pixels", 64},
+          {"spacing_um_px", 1.0},
+          {"network",
+           {{"stem_first_width", 4},
+            {"stem_width", 4},
+            {"dim", 16},
+            {"window_side", 2},
+            {"pool_ratio", 2},
+            {"stages",
+             {{{"depth", 1}, {"num_heads", 2}, {"mlp_ratio", 2}, {"weight_sets", 2}}}}}}}},
+        {"training",
+         {{"epochs", epochs},
+          {"batch", 4},
+          {"learning_rate", 0.01},
+          {"warmup_epochs", 0.5},
+          {"mixup_probability", 0},
+          {"drop_path", 0},
+          {"precision", "fp32"},
+          {"crop_area", {0.8, 1.0}}}}};
+    std::ofstream(file) << plan.dump();
+    return TrainingPlan::load(file);
+}
+
+TEST(Trainer, LearnsRecordsAndResumesExactly) {
+    const test::TemporaryFolder folder;
+    writeImages(folder.path() / "data");
+    const auto data = openDataset((folder.path() / "data").string(), 64);
+    EXPECT_EQ(data->classNames(), (std::vector<std::string>{"blue", "red"}));
+    const auto plan = tinyPlan(folder.path() / "plan.json", 6);
+    ASSERT_TRUE(Trainer(plan, *data, data.get(), folder.path() / "one")
+                    .run({}, [](const TrainingProgress&) {}));
+    const Evaluation result = evaluateModel(folder.path() / "one", *data);
+    EXPECT_EQ(result.count, 16);
+    EXPECT_GE(result.right, 14);
+    const auto record =
+        nlohmann::json::parse(loadModelConfig(folder.path() / "one").trainingRecord);
+    EXPECT_EQ(record["history"].size(), 6u);
+    EXPECT_EQ(record["seed"], 1);
+    EXPECT_EQ(record["data_fingerprint"], data->fingerprint());
+
+    // Stopped in the third epoch, then gone on: the same weights as without the stop.
+    std::stop_source stop;
+    EXPECT_FALSE(Trainer(plan, *data, data.get(), folder.path() / "two")
+                     .run(stop.get_token(), [&](const TrainingProgress& p) {
+                         if (p.epoch == 3) stop.request_stop();
+                     }));
+    int64_t first = 0;
+    ASSERT_TRUE(Trainer(plan, *data, data.get(), folder.path() / "two")
+                    .run({}, [&](const TrainingProgress& p) {
+                        if (!first) first = p.epoch;
+                    }));
+    EXPECT_EQ(first, 3);
+    const auto bytes = [](const fs::path& p) {
+        std::ifstream file(p, std::ios::binary);
+        return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    EXPECT_EQ(bytes(folder.path() / "one/model.safetensors"),
+              bytes(folder.path() / "two/model.safetensors"));
+}
+
+TEST(TrainingPlan, NamesFileAndKey) {
+    const test::TemporaryFolder folder;
+    const auto path = folder.path() / "plan.json";
+    std::ofstream(path) << R"({"model": {"name": "x"}})";
+    try {
+        TrainingPlan::load(path);
+        FAIL() << "nothing was thrown";
+    } catch (const ModelError& error) {
+        EXPECT_NE(std::string(error.what()).find("plan.json"), std::string::npos);
+        EXPECT_NE(std::string(error.what()).find("patch_size_pixels"), std::string::npos);
+    }
+}
+
+TEST(Dataset, RefusesWhatHoldsNoClasses) {
+    const test::TemporaryFolder folder;
+    EXPECT_THROW(openDataset(folder.path().string(), 64), io::ReadError);
+    EXPECT_THROW(openDataset("/nonexistent.zip", 64), io::ReadError);
+    EXPECT_THROW(openDataset("synthetic:9-1,samples=3", 64), io::ReadError);
+}
+
+TEST(Dataset, SyntheticContextsAreClearUnlessNatural) {
+    const auto clear = openDataset("synthetic:1-50,samples=12", 256),
+               natural = openDataset("synthetic:1-50,samples=12,natural", 256);
+    for (size_t i = 0; i < 12; ++i) EXPECT_GE(clear->sample(i, 0).share, 0.6);
+    EXPECT_EQ(natural->sample(3, 0).image.u8, natural->sample(3, 0).image.u8);
+    EXPECT_NE(clear->sample(3, 0).image.u8, clear->sample(3, 1).image.u8);
+}
+
+TEST(Wilson, IntervalHoldsTheShare) {
+    const auto interval = wilsonInterval(189, 210);
+    EXPECT_NEAR(interval[0], 0.852, 0.002);
+    EXPECT_NEAR(interval[1], 0.934, 0.002);
+    EXPECT_EQ(wilsonInterval(0, 0)[1], 1);
+}
+
+TEST(Augment, KeepsSizeAndStaysInside) {
+    io::RasterBlock image(50, 40, 3, false);
+    for (size_t i = 0; i < image.u8.size(); ++i) image.u8[i] = static_cast<uint8_t>(i % 256);
+    std::mt19937_64 random(3);
+    for (int i = 0; i < 20; ++i) {
+        AugmentOptions options;
+        options.erase = 0.5;
+        const auto view = augment(image, 32, options, random);
+        EXPECT_EQ(view.width, 32);
+        EXPECT_EQ(view.u8.size(), 32u * 32 * 3);
+    }
+    AugmentOptions none{false, false, 1, 1, 1, 1, 1, 1, 1};
+    EXPECT_EQ(augment(resizeTo(image, 32), 32, none, random).u8, resizeTo(image, 32).u8);
+}
+
+}  // namespace
+}  // namespace atlas::engine

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program as a user calls it: exit codes, JSON, and a steps file in the window.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/support/temporary_folder.h"
+#include "tests/support/test_data.h"
+
+namespace atlas {
+namespace {
+
+struct Result {
+    int code;
+    std::string out;
+};
+
+/// Runs `atlasscope ARGUMENTS`, stderr included where `errors`.
+Result call(const std::string& arguments, bool errors = false) {
+    const std::string command = std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope " + arguments +
+                                (errors ? " 2>&1" : " 2>/dev/null");
+    FILE* pipe = popen(command.c_str(), "r");
+    std::string out;
+    char buffer[4096];
+    for (size_t n = 0; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) out.append(buffer, n);
+    const int status = pclose(pipe);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, out};
+}
+
+TEST(CommandLine, HelpOfEveryCommand) {
+    for (const char* name : {"", "info", "classify", "train", "eval", "sample", "selftest"}) {
+        const Result r = call(std::string(name) + " --help");
+        EXPECT_EQ(r.code, 0) << name;
+        EXPECT_NE(r.out.find("--help"), std::string::npos) << name;
+    }
+    EXPECT_NE(call("nonsense", true).code, 0);
+}
+
+TEST(CommandLine, SelftestPasses) {
+    const Result r = call("selftest --json");
+    EXPECT_EQ(r.code, 0) << r.out;
+    EXPECT_TRUE(nlohmann::json::parse(r.out)["classification"]["ok"]);
+}
+
+TEST(CommandLine, SampleThenInfoThenClassify) {
+    const test::TemporaryFolder folder;
+    const std::string image = (folder.path() / "s.tif").string();
+    ASSERT_EQ(call("sample --size 2048 --seed 4 --json --out " + image).code, 0);
+    const auto info = nlohmann::json::parse(call("info --json " + image).out);
+    EXPECT_EQ(info["levels"][0]["width"], 2048);
+    const Result r = call("classify --json --attention --model scenes --out " +
+                          (folder.path() / "out").string() + " " + image);
+    ASSERT_EQ(r.code, 0) << r.out;
+    const auto run = nlohmann::json::parse(r.out)[0];
+    EXPECT_EQ(run["state"], "done");
+    EXPECT_EQ(run["contexts"], 4);
+    EXPECT_TRUE(std::filesystem::exists(run["folder"].get<std::string>() + "/overlay.png"));
+}
+
+TEST(CommandLine, OneBadImageShowsInTheExitCodeAndStopsNothing) {
+    const test::TemporaryFolder folder;
+    std::ofstream(folder.path() / "bad.tif") << "no image";
+    const Result r = call("classify --json --model scenes --region 0,0,1024,1024 --out " +
+                          (folder.path() / "out").string() + " " +
+                          (folder.path() / "bad.tif").string() + " synthetic:size=2048,seed=4");
+    EXPECT_EQ(r.code, 1);
+    const auto runs = nlohmann::json::parse(r.out);
+    EXPECT_EQ(runs[0]["state"], "failed");
+    EXPECT_NE(runs[0]["error"].get<std::string>().find("bad.tif"), std::string::npos);
+    EXPECT_EQ(runs[1]["state"], "done");
+}
+
+TEST(CommandLine, RefusesWhatItCannotDoWithAReason) {
+    const test::TemporaryFolder folder;
+    const std::string tail =
+        " --model scenes --out " + folder.path().string() + " synthetic:size=2048,seed=4";
+    EXPECT_NE(call("classify --device cuda:88" + tail, true).out.find("cuda:88"),
+              std::string::npos);
+    EXPECT_NE(call("classify --resolution 5" + tail, true).out.find("not understood"),
+              std::string::npos);
+    EXPECT_NE(call("classify --region 1,2,3" + tail, true).out.find("X,Y,WIDTH,HEIGHT"),
+              std::string::npos);
+    EXPECT_NE(call("classify --model nothing --out x synthetic:size=2048,seed=4", true)
+                  .out.find("no model \"nothing\""),
+              std::string::npos);
+}
+
+TEST(CommandLine, EvalPrintsAccuracyAndConfusion) {
+    const Result r = call("eval --json --model scenes --data synthetic:900-999,samples=10,natural");
+    ASSERT_EQ(r.code, 0) << r.out;
+    const auto json = nlohmann::json::parse(r.out);
+    EXPECT_EQ(json["confusion"].size(), 10u);
+    EXPECT_TRUE(json.contains("arrangement_only"));
+}
+
+TEST(CommandLine, WithoutADisplayTheWindowSaysSo) {
+    const std::string command = "env -u DISPLAY -u WAYLAND_DISPLAY " +
+                                std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope 2>&1";
+    FILE* pipe = popen(command.c_str(), "r");
+    char buffer[1000] = {};
+    const size_t n = fread(buffer, 1, sizeof buffer - 1, pipe);
+    EXPECT_NE(pclose(pipe), 0);
+    EXPECT_NE(std::string(buffer, n).find("no display"), std::string::npos);
+}
+
+TEST(Steps, PlayTheWindowAndFailWhereAnExpectationDoes) {
+    if (!std::getenv("DISPLAY")) GTEST_SKIP() << "SKIPPED: no display; run under xvfb-run";
+    const test::TemporaryFolder folder;
+    const auto play = [&](const nlohmann::json& steps) {
+        std::ofstream(folder.path() / "steps.json") << steps.dump();
+        return call("--play " + (folder.path() / "steps.json").string(), true);
+    };
+    const Result good =
+        play({{{"resize", {{"width", 1100}, {"height", 700}}}},
+              {{"open", "synthetic:size=2048,seed=4"}},
+              {{"run", {{"model", "scenes"}}}},
+              {{"expect", {{"value", "state"}, {"equals", "done"}}}},
+              {{"layer", {{"id", "attention1"}, {"visible", true}, {"opacity", 0.8}}}},
+              {{"scale", 2}},
+              {{"expect", {{"value", "layers/attention2/visible"}, {"equals", true}}}},
+              {{"goTo", {{"x", 512}, {"y", 512}, {"scale", 0.5}}}},
+              {{"expect", {{"value", "scale"}, {"equals", 0.5}, {"tolerance", 1e-6}}}},
+              {{"probe", {{"x", 512}, {"y", 512}}}},
+              {{"expect", {{"value", "probe/mass2"}, {"min", 0.99}}}},
+              {{"hover", {{"x", 500}, {"y", 500}}}},
+              {{"expect", {{"value", "pointer/probability"}, {"min", 0.1}, {"max", 1}}}},
+              {{"click", {{"x", 500}, {"y", 500}}}},
+              {{"key", "V"}},
+              {{"action", "view.fit"}},
+              {{"theme", "light"}},
+              {{"screenshot", "shot.png"}},
+              {{"quit", true}}});
+    EXPECT_EQ(good.code, 0) << good.out;
+    EXPECT_GT(std::filesystem::file_size(folder.path() / "shot.png"), 20000u);
+    const Result bad = play({{{"open", "synthetic:size=2048,seed=4"}},
+                             {{"expect", {{"value", "width"}, {"equals", 7}}}},
+                             {{"unknown", 1}}});
+    EXPECT_EQ(bad.code, 1);
+    EXPECT_NE(bad.out.find("step 2 (expect): width is 2048"), std::string::npos) << bad.out;
+    EXPECT_NE(bad.out.find("step 3 (unknown)"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace atlas

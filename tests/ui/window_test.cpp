@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+// The window on a virtual screen: real slides and rasters, driven by input events, and what is
+// drawn compared with what should be. Run under Xvfb.
+#include <gtest/gtest.h>
+
+#include <QApplication>
+#include <QFile>
+#include <QJsonObject>
+#include <QSettings>
+#include <QStandardPaths>
+#include <QSurfaceFormat>
+#include <QTest>
+#include <QWheelEvent>
+#include <cmath>
+#include <fstream>
+
+#include "tests/support/temporary_folder.h"
+#include "tests/support/test_data.h"
+#include "ui/main_window/main_window.h"
+#include "ui/theme.h"
+
+namespace atlas::ui {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kModels = fs::path(ATLASSCOPE_SOURCE_DIR) / "resources" / "models";
+
+class WindowTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        WindowOptions options;
+        options.models = {kModels / "landuse", kModels / "scenes"};
+        options.userData = folder_.path() / "user";
+        options.sampleImage = "synthetic:size=4096,seed=21";
+        window_ = std::make_unique<MainWindow>(options);
+        window_->resize(1300, 820);
+        window_->show();
+        ASSERT_TRUE(QTest::qWaitForWindowExposed(window_.get()));
+    }
+
+    bool settle(int ms = 120000) {
+        return QTest::qWaitFor([&] { return window_->settled(); }, ms) &&
+               QTest::qWaitFor([&] { return window_->settled(); }, 500);
+    }
+    void open(const std::string& path) {
+        window_->openImage(QString::fromStdString(path));
+        ASSERT_TRUE(settle());
+        QTest::qWait(100);
+        ASSERT_TRUE(settle());
+    }
+    /// A copy, so that results do not land beside the shared data.
+    std::string copyOf(const std::string& name) {
+        const fs::path from = test::dataRoot() / "data" / name,
+                       to = folder_.path() / from.filename();
+        fs::copy_file(from, to, fs::copy_options::overwrite_existing);
+        return to.string();
+    }
+    QImage drawn() { return window_->canvas()->grabFramebuffer(); }
+    QColor at(const QImage& picture, double x, double y) {
+        return picture.pixelColor(
+            window_->canvas()->transform().viewFromImage(QPointF(x, y)).toPoint());
+    }
+    static double difference(const QColor& a, const QColor& b) {
+        return std::max({std::abs(a.red() - b.red()), std::abs(a.green() - b.green()),
+                         std::abs(a.blue() - b.blue())});
+    }
+    QJsonObject values() { return window_->values(); }
+
+    test::TemporaryFolder folder_;
+    std::unique_ptr<MainWindow> window_;
+};
+
+TEST_F(WindowTest, StartsWithAWelcomePageAndNoEmptyPanel) {
+    EXPECT_FALSE(window_->canvas()->isVisible());
+    auto* sample = window_->findChild<QPushButton*>("welcome.sample");
+    ASSERT_NE(sample, nullptr);
+    QTest::mouseClick(sample, Qt::LeftButton);
+    ASSERT_TRUE(settle());
+    EXPECT_TRUE(window_->canvas()->isVisible());
+    for (auto* control : window_->findChildren<QPushButton*>())
+        EXPECT_FALSE(control->toolTip().isEmpty()) << control->objectName().toStdString();
+}
+
+TEST_F(WindowTest, DrawsThePixelsOfASlide) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/slides/CMU-1-Small-Region.svs");
+    const std::string path = copyOf("slides/CMU-1-Small-Region.svs");
+    open(path);
+    window_->canvas()->goTo({1200, 1500}, 2);
+    QTest::qWait(100);
+    ASSERT_TRUE(settle());
+    const auto pixels = io::openImage(path)->readRegion(0, {1100, 1400, 200, 200}, {0, 1, 2});
+    const QImage picture = drawn();
+    int close = 0, all = 0;
+    for (int y = 5; y < 195; y += 10)
+        for (int x = 5; x < 195; x += 10, ++all) {
+            const size_t i = (static_cast<size_t>(y) * 200 + x) * 3;
+            close += difference(at(picture, 1100 + x + 0.5, 1400 + y + 0.5),
+                                QColor(pixels.u8[i], pixels.u8[i + 1], pixels.u8[i + 2])) <= 24;
+        }
+    // Twofold magnification with linear filtering: the centre of a pixel is nearly itself.
+    EXPECT_GE(close, all * 9 / 10);
+}
+
+TEST_F(WindowTest, MouseAndKeysMoveTheView) {
+    open("synthetic:size=4096,seed=21");
+    auto* canvas = window_->canvas();
+    const double before = canvas->transform().scale();
+    const QPoint pointer(300, 200);
+    const QPointF under = canvas->transform().imageFromView(pointer);
+    QWheelEvent wheel(pointer, canvas->mapToGlobal(pointer), {}, {0, 240}, Qt::NoButton,
+                      Qt::NoModifier, Qt::NoScrollPhase, false);
+    QApplication::sendEvent(canvas, &wheel);
+    EXPECT_NEAR(canvas->transform().scale(), 2 * before, 1e-9);
+    EXPECT_NEAR(canvas->transform().imageFromView(pointer).x(), under.x(), 1e-6);
+    const QPointF centre = canvas->transform().centre();
+    QTest::mousePress(canvas, Qt::LeftButton, {}, QPoint(300, 300));
+    QTest::mouseMove(canvas, QPoint(340, 320));
+    QTest::mouseRelease(canvas, Qt::LeftButton, {}, QPoint(340, 320));
+    EXPECT_NEAR(canvas->transform().centre().x(), centre.x() - 40 / canvas->transform().scale(),
+                2 / canvas->transform().scale());
+    window_->actionNamed("view.fit")->trigger();
+    EXPECT_NEAR(canvas->transform().scale(), before, 1e-9);
+    QTest::keyClick(canvas, Qt::Key_Plus);
+    EXPECT_GT(canvas->transform().scale(), before);
+    ASSERT_TRUE(settle());
+    const QSize size = canvas->size();  // the minimap is in the lower right corner
+    QTest::mouseClick(canvas, Qt::LeftButton, {}, QPoint(size.width() - 20, size.height() - 20));
+    EXPECT_GT(canvas->transform().centre().x(), 3500);
+}
+
+TEST_F(WindowTest, ClassifiesAndDrawsEachLayer) {
+    open("synthetic:size=4096,seed=21");
+    ASSERT_TRUE(window_->runPanel()->chooseModel("scenes"));
+    QTest::mouseClick(window_->findChild<QPushButton*>("run.start"), Qt::LeftButton);
+    QTest::qWait(50);
+    ASSERT_TRUE(settle());
+    QTest::qWait(200);
+    ASSERT_TRUE(settle());
+    EXPECT_EQ(values()["state"].toString(), "done") << window_->message().toStdString();
+    window_->setLayer("prediction", {{"visible", true}, {"opacity", 1.0}});
+    QTest::qWait(50);
+    const QPoint point = window_->canvas()->transform().viewFromImage(QPointF(600, 600)).toPoint();
+    QTest::mouseMove(window_->canvas(), point);
+    QTest::qWait(30);
+    const QString name = values()["pointer"].toObject()["class"].toString();
+    ASSERT_FALSE(name.isEmpty());
+    const auto model = engine::loadModelConfig(kModels / "scenes");
+    const auto label = static_cast<size_t>(
+        std::find(model.classNames.begin(), model.classNames.end(), name.toStdString()) -
+        model.classNames.begin());
+    ASSERT_LT(label, model.classNames.size());
+    const auto& c = model.classColors[label];
+    // What is drawn at full opacity is the class colour of the legend, to rounding.
+    EXPECT_LE(difference(at(drawn(), 600, 600), QColor(c[0], c[1], c[2])), 2);
+    double mass = 0;
+    for (int k = 0; k < 3; ++k)
+        mass += values()["pointer"].toObject()[QString("mass%1").arg(k)].toDouble();
+    EXPECT_NEAR(mass, 1, 1e-3);
+    window_->setLayer("prediction", {{"visible", false}});
+    const QImage plain = drawn();
+    for (const char* id : {"probability", "attention0", "attention1", "attention2", "mass"}) {
+        ASSERT_TRUE(window_->setLayer(id, {{"visible", true}, {"opacity", 1.0}})) << id;
+        QTest::qWait(30);
+        const QImage with = drawn();
+        int changed = 0;
+        for (int y = 300; y < 3800; y += 250)
+            for (int x = 300; x < 3800; x += 250)
+                changed += difference(at(plain, x, y), at(with, x, y)) > 12;
+        EXPECT_GT(changed, 100) << id;
+        window_->setLayer(id, {{"visible", false}});
+    }
+    EXPECT_TRUE(values()["layers"].toObject()["attention2"].toObject()["title"].toString().contains(
+        "128 m"));
+    // Keys: V shows the prediction again, H the attention of the chosen scale.
+    window_->actionNamed("view.prediction")->trigger();
+    EXPECT_TRUE(values()["layers"].toObject()["prediction"].toObject()["visible"].toBool());
+    window_->actionNamed("view.attention")->trigger();
+    window_->actionNamed("view.coarserScale")->trigger();
+    EXPECT_TRUE(values()["layers"].toObject()["attention1"].toObject()["visible"].toBool());
+    // The probe's weights over all scales are one softmax.
+    window_->probe({600, 600});
+    ASSERT_TRUE(settle());
+    QTest::qWait(50);
+    double probed = 0;
+    for (const auto& value : values()["probe"].toObject()) probed += value.toDouble();
+    EXPECT_NEAR(probed, 1, 1e-3);
+    // Opened again, the image shows its run at once.
+    open("synthetic:size=4096,seed=21");
+    EXPECT_TRUE(values()["layers"].toObject().contains("prediction"));
+}
+
+TEST_F(WindowTest, AsksForTheResolutionInsteadOfGuessing) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/slides/boxes.tiff");
+    open(copyOf("slides/boxes.tiff"));
+    window_->startRun();
+    EXPECT_TRUE(window_->message().contains("how large a pixel is"))
+        << window_->message().toStdString();
+    EXPECT_FALSE(window_->runs()->busy());
+}
+
+TEST_F(WindowTest, ABrokenImageNeverStopsTheRest) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/geo/RGB.byte.tif");
+    const fs::path images = folder_.path() / "images";
+    fs::create_directories(images);
+    fs::copy_file(test::dataRoot() / "data/geo/hro_colorado.tif", images / "a.tif");
+    fs::copy_file(test::dataRoot() / "data/corrupt/cmu-truncated.svs", images / "b.svs");
+    fs::copy_file(test::dataRoot() / "data/geo/cog_rgb_mask.tif", images / "c.tif");
+    window_->openFolder(QString::fromStdString(images.string()));
+    window_->runPanel()->chooseModel("landuse");
+    QTest::mouseClick(window_->findChild<QPushButton*>("images.runAll"), Qt::LeftButton);
+    open("synthetic:size=2048,seed=3");  // another image opens while they run
+    EXPECT_TRUE(window_->canvas()->isVisible());
+    ASSERT_TRUE(QTest::qWaitFor(
+        [&] { return !window_->runs()->busy() && window_->message().contains("Summary"); },
+        120000));
+    const auto states = values()["folder"].toObject();
+    EXPECT_EQ(states["a.tif"].toString(), "done");
+    EXPECT_EQ(states["b.svs"].toString(), "failed");
+    EXPECT_EQ(states["c.tif"].toString(), "done");
+    std::ifstream csv(images / "atlasscope-summary.csv");
+    const std::string text(std::istreambuf_iterator<char>(csv), {});
+    EXPECT_NE(text.find("b.svs"), std::string::npos);
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
+}
+
+TEST_F(WindowTest, ShowsMapCoordinatesAndAMessageForWhatIsNoImage) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/geo/RGB.byte.tif");
+    open(copyOf("geo/RGB.byte.tif"));
+    QTest::mouseMove(window_->canvas(), window_->canvas()->rect().center());
+    QTest::qWait(30);
+    EXPECT_TRUE(values()["position"].toString().contains("·"));
+    std::ofstream(folder_.path() / "notes.txt") << "no image";
+    window_->openImage(QString::fromStdString((folder_.path() / "notes.txt").string()));
+    ASSERT_TRUE(settle());
+    EXPECT_TRUE(window_->message().contains("notes.txt")) << window_->message().toStdString();
+    EXPECT_EQ(values()["width"].toInt(), 791);  // the image before stays
+}
+
+TEST_F(WindowTest, LightThemeIsLight) {
+    window_->setTheme("light");
+    EXPECT_GT(window_->palette().color(QPalette::Window).lightness(), 200);
+    window_->setTheme("dark");
+    EXPECT_LT(window_->palette().color(QPalette::Window).lightness(), 80);
+}
+
+}  // namespace
+}  // namespace atlas::ui
+
+int main(int argc, char** argv) {
+    testing::InitGoogleTest(&argc, argv);
+    QStandardPaths::setTestModeEnabled(true);
+    QSurfaceFormat format;
+    format.setVersion(3, 3);
+    format.setProfile(QSurfaceFormat::CoreProfile);
+    format.setSwapInterval(0);
+    QSurfaceFormat::setDefaultFormat(format);
+    QApplication app(argc, argv);
+    QApplication::setApplicationName("AtlasScopeTest");
+    QApplication::setOrganizationName("AtlasScopeTest");
+    QSettings().clear();
+    atlas::ui::applyTheme(app, "dark");
+    return RUN_ALL_TESTS();
+}

@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ui/main_window/main_window.h"
+
+#include <QCloseEvent>
+#include <QDir>
+#include <QFileInfo>
+#include <QJsonArray>
+#include <QMenuBar>
+#include <QSettings>
+#include <QStatusBar>
+#include <QVBoxLayout>
+#include <algorithm>
+#include <cmath>
+
+#include "io/reader_registry.h"
+
+namespace atlas::ui {
+
+MainWindow::MainWindow(const WindowOptions& options)
+    : options_(options),
+      cache_(std::make_shared<io::TileCache>(options.cacheBytes)),
+      runs_(new RunController(cache_, this)) {
+    setObjectName("window");
+    setWindowTitle("AtlasScope");
+    setAcceptDrops(true);
+    resize(1400, 880);
+    buildCentre();
+    buildDocks();
+    buildActions();
+    runPanel_->setModels(options.models);
+    connect(canvas_, &Canvas::viewChanged, this, &MainWindow::updateStatus);
+    connect(canvas_, &Canvas::hovered, this, &MainWindow::onHover);
+    connect(canvas_, &Canvas::probed, this, &MainWindow::probe);
+    connect(canvas_, &Canvas::problem, this, &MainWindow::showMessage);
+    connect(canvas_, &Canvas::regionChanged, this, [this](const QRectF& region) {
+        if (!region.isEmpty()) runPanel_->setArea(RunPanel::Area::Rectangle);
+    });
+    connect(canvas_, &Canvas::filesDropped, this, &MainWindow::openDropped);
+    connect(runPanel_, &RunPanel::startAsked, this, &MainWindow::startRun);
+    connect(runPanel_, &RunPanel::cancelAsked, this, [this] { runs_->cancelAll(); });
+    connect(layersPanel_, &LayersPanel::visibilityChanged, this,
+            [this](const QString& id, bool visible) {
+                if (id.isEmpty())
+                    imageVisible_ = visible;
+                else if (auto* l = layer(id))
+                    l->visible = visible;
+                applyLayers();
+            });
+    connect(layersPanel_, &LayersPanel::edited, this, [this](const OverlayLayer& changed) {
+        if (auto* l = layer(changed.id)) {
+            *l = changed;
+            ++l->revision;
+            if (l->id == "probability")
+                l->title = tr("probability: %1").arg(l->classNames.value(l->band));
+            if (l->id == "mass") l->title = tr("mass on %1").arg(l->classNames.value(l->band));
+        }
+        applyLayers();
+    });
+    connect(imagesPanel_, &ImagesPanel::openAsked, this, &MainWindow::openImage);
+    connect(imagesPanel_, &ImagesPanel::queueAsked, this, &MainWindow::queueImages);
+    connect(runs_, &RunController::jobChanged, this, &MainWindow::onJobChanged);
+    connect(runs_, &RunController::jobFinished, this, &MainWindow::onJobFinished);
+    connect(runs_, &RunController::queueFinished, this, [this] {
+        if (folderJobs_.empty()) return;
+        std::vector<Job> jobs;
+        for (int number : folderJobs_) jobs.push_back(runs_->jobs()[static_cast<size_t>(number)]);
+        const auto csv =
+            std::filesystem::path(outFor(QString::fromStdString(jobs.front().request.image))) /
+            "atlasscope-summary.csv";
+        const QString error = RunController::writeSummary(jobs, csv);
+        const auto failed = std::count_if(jobs.begin(), jobs.end(), [](const Job& j) {
+            return j.outcome.state != engine::RunState::Done;
+        });
+        showMessage(error.isEmpty() ? tr("%1 of %2 images done. Summary: %3")
+                                          .arg(jobs.size() - static_cast<size_t>(failed))
+                                          .arg(jobs.size())
+                                          .arg(QString::fromStdString(csv.string()))
+                                    : error);
+        folderJobs_.clear();
+    });
+    connect(runs_, &RunController::probeReady, this,
+            [this](const std::shared_ptr<engine::ProbeResult>& result) { showProbe(*result); });
+    connect(runs_, &RunController::probeFailed, this, [this](const QString& error) {
+        probing_ = false;
+        showMessage(error);
+    });
+    connect(&liveTimer_, &QTimer::timeout, this, &MainWindow::refreshLive);
+    liveTimer_.setInterval(400);
+    connect(&statusTimer_, &QTimer::timeout, this, &MainWindow::updateStatus);
+    statusTimer_.start(1000);
+    const QSettings settings;
+    restoreGeometry(settings.value("window/geometry").toByteArray());
+    restoreState(settings.value("window/state").toByteArray());
+}
+
+MainWindow::~MainWindow() {
+    runs_->cancelAll();
+    openers_.clear();
+}
+
+void MainWindow::closeEvent(QCloseEvent* event) {
+    QSettings settings;
+    settings.setValue("window/geometry", saveGeometry());
+    settings.setValue("window/state", saveState());
+    runs_->cancelAll();  // what is done is kept
+    event->accept();
+}
+
+void MainWindow::openDropped(const QStringList& paths) {
+    QFileInfo(paths.first()).isDir() ? openFolder(paths.first()) : openImage(paths.first());
+}
+
+void MainWindow::openImage(const QString& path) {
+    clearMessage();
+    opening_ = true;
+    const int number = ++openNumber_;
+    statusBar()->showMessage(tr("Opening %1 …").arg(path));
+    openers_.emplace_back([this, path, number] {
+        std::shared_ptr<const io::ColorSource> image;
+        QString error;
+        try {
+            const auto source = io::openImage(path.toStdString());
+            image = std::make_shared<io::ColorSource>(source, io::defaultDisplay(source->info()),
+                                                      cache_);
+        } catch (const std::exception& problem) {
+            error = QString::fromUtf8(problem.what());
+        }
+        QMetaObject::invokeMethod(
+            this,
+            [this, path, image, error, number] {
+                if (number == openNumber_) onOpened(path, image, error);
+            },
+            Qt::QueuedConnection);
+    });
+}
+
+void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSource> image,
+                          const QString& error) {
+    opening_ = false;
+    statusBar()->clearMessage();
+    if (!image) {
+        showMessage(error);
+        return;
+    }
+    image_ = std::move(image);
+    path_ = path;
+    layers_.clear();
+    look_ = {};
+    hasShownRequest_ = false;
+    probeValues_ = {};
+    const auto& info = image_->info();
+    std::optional<double> um;
+    if (info.resolution) um = info.resolution->umPerPixelX;
+    canvas_->setImage(image_, um, info.resolution && info.resolution->ground);
+    centre_->setCurrentWidget(canvas_);
+    canvas_->setFocus();
+    setWindowTitle(QFileInfo(path).fileName() + " - AtlasScope");
+    runPanel_->setImageOpen(true);
+    runPanel_->setResolutionKnown(
+        um.has_value(),
+        um ? tr("The image says %1 a pixel (%2).")
+                 .arg(QString::fromStdString(engine::lengthText(*um, info.resolution->ground)),
+                      QString::fromStdString(info.resolution->origin))
+           : tr("The image does not say how large a pixel is."));
+    QStringList notes;
+    for (const auto& warning : info.warnings) notes << QString::fromStdString(warning);
+    if (!notes.isEmpty()) showMessage(tr("Note: %1").arg(notes.join("; ")));
+    applyLayers();
+    rememberRecent(path);
+    restoreRuns();
+    Q_EMIT imageOpened(path);
+}
+
+void MainWindow::restoreRuns() {
+    const auto runs = engine::findRuns(outFor(path_), path_.toStdString());
+    if (!runs.empty()) showRun(runs.front());
+}
+
+std::filesystem::path MainWindow::outFor(const QString& image) const {
+    const QFileInfo file(image);
+    if (file.exists() && QFileInfo(file.absolutePath()).isWritable())
+        return file.absolutePath().toStdString();
+    return options_.userData / "results";
+}
+
+void MainWindow::openFolder(const QString& folder) {
+    if (!QFileInfo(folder).isDir()) {
+        showMessage(tr("%1: is no folder").arg(folder));
+        return;
+    }
+    imagesPanel_->setFolder(folder);
+}
+
+engine::RunRequest MainWindow::requestFor(const QString& image) const {
+    engine::RunRequest request;
+    request.image = image.toStdString();
+    request.out = outFor(image);
+    runPanel_->fill(request);
+    return request;
+}
+
+void MainWindow::startRun() {
+    if (!image_) return;
+    clearMessage();
+    try {
+        engine::RunRequest request = requestFor(path_);
+        request.display = image_->settings();
+        QRectF area;
+        if (runPanel_->area() == RunPanel::Area::View)
+            area = canvas_->transform().visibleImageRect();
+        if (runPanel_->area() == RunPanel::Area::Rectangle) area = canvas_->region();
+        if (runPanel_->area() == RunPanel::Area::Rectangle && area.isEmpty()) {
+            showMessage(tr("Draw a rectangle first (R), or choose another area."));
+            return;
+        }
+        if (!area.isEmpty()) {
+            const QRect whole = area.toAlignedRect();
+            request.region = io::Rect{whole.x(), whole.y(), whole.width(), whole.height()};
+        }
+        if (!image_->info().resolution && !request.resolutionUm) {
+            showMessage(tr("%1 does not say how large a pixel is: fill in \"Pixel size\", e.g. "
+                           "0.5um or 0.3m.")
+                            .arg(path_));
+            return;
+        }
+        const auto model = engine::loadModelConfig(request.modelDir);
+        look_ = ModelLook::of(model);
+        layers_.clear();
+        shownRequest_ = request;
+        hasShownRequest_ = true;
+        if (request.resolutionUm) canvas_->setResolution(*request.resolutionUm, model.ground);
+        runs_->enqueue(request);
+        const QPointF centre = canvas_->transform().centre();
+        runs_->setFocus(centre.x(), centre.y());
+        liveTimer_.start();
+    } catch (const std::exception& error) {
+        showMessage(QString::fromUtf8(error.what()));
+    }
+}
+
+void MainWindow::queueImages(const QStringList& images) {
+    try {
+        for (const auto& image : images) {
+            imagesPanel_->setState(image, tr("waiting"), {});
+            folderJobs_.push_back(static_cast<int>(runs_->jobs().size()));
+            runs_->enqueue(requestFor(image));
+        }
+    } catch (const std::exception& error) {
+        showMessage(QString::fromUtf8(error.what()));
+    }
+}
+
+void MainWindow::onJobChanged(int number) {
+    const Job& job = runs_->jobs()[static_cast<size_t>(number)];
+    const QString image = QString::fromStdString(job.request.image);
+    const QString state = job.waiting ? tr("waiting") : progressText(job.progress);
+    lastJobState_ = QString::fromUtf8(engine::runStateName(job.progress.state));
+    imagesPanel_->setState(image, job.ended ? lastJobState_ : state, state);
+    if (!job.waiting) runPanel_->showProgress(job.progress);
+    if (!job.progress.device.empty())
+        deviceText_->setText(QString::fromStdString(job.progress.device));
+}
+
+void MainWindow::onJobFinished(int number) {
+    const Job& job = runs_->jobs()[static_cast<size_t>(number)];
+    const QString image = QString::fromStdString(job.request.image);
+    const bool shown = hasShownRequest_ && shownRequest_.image == job.request.image;
+    if (!job.outcome.error.empty() && folderJobs_.empty())
+        showMessage(QString::fromStdString(job.outcome.error));
+    if ((image == path_ || shown) && !job.outcome.folder.empty() && image == path_) {
+        liveTimer_.stop();
+        shownRequest_ = job.request;
+        hasShownRequest_ = true;
+        showRun(job.outcome.folder);
+    }
+    if (!runs_->busy()) liveTimer_.stop();
+}
+
+void MainWindow::refreshLive() {
+    const Job* job = runs_->running();
+    if (!job || QString::fromStdString(job->request.image) != path_ || !image_) return;
+    const QPointF centre = canvas_->transform().centre();
+    runs_->setFocus(centre.x(), centre.y());
+    engine::RunLayers results;
+    if (!runs_->snapshot(results) || look_.classNames.isEmpty()) return;
+    layers_ = makeLayers(results, look_, layers_);
+    applyLayers();
+}
+
+void MainWindow::showRun(const std::filesystem::path& folder) {
+    try {
+        const auto run = engine::loadRun(folder);
+        look_ = ModelLook::of(run);
+        layers_ = makeLayers(run.layers, look_, layers_);
+        if (!hasShownRequest_) {
+            shownRequest_ = requestFor(path_);
+            shownRequest_.modelDir = run.modelDir;
+            hasShownRequest_ = true;
+        }
+        applyLayers();
+    } catch (const std::exception& error) {
+        showMessage(QString::fromUtf8(error.what()));
+    }
+}
+
+void MainWindow::applyLayers() {
+    canvas_->setImageVisible(imageVisible_);
+    canvas_->setLayers(layers_);
+    layersPanel_->setLayers(layers_, imageVisible_);
+    onHover(hover_, hoverInside_);
+}
+
+OverlayLayer* MainWindow::layer(const QString& id) {
+    for (auto& l : layers_)
+        if (l.id == id) return &l;
+    return nullptr;
+}
+
+void MainWindow::toggleLayer(const QString& id) {
+    if (auto* l = layer(id)) {
+        l->visible = !l->visible;
+        layersPanel_->select(id);
+        applyLayers();
+    }
+}
+
+void MainWindow::setScale(int scale) {
+    const int count = static_cast<int>(look_.tokenSidesUm.size());
+    if (count == 0) return;
+    bool any = false;
+    for (int k = 0; k < count; ++k)
+        if (auto* l = layer(QString("attention%1").arg(k))) any |= l->visible;
+    scale_ = std::clamp(scale, 0, count - 1);
+    for (int k = 0; k < count; ++k)
+        if (auto* l = layer(QString("attention%1").arg(k))) l->visible = k == scale_ && any;
+    layersPanel_->select(QString("attention%1").arg(scale_));
+    applyLayers();
+}
+
+void MainWindow::stepScale(int by) {
+    setScale(scale_ + by);
+}
+
+void MainWindow::changeOpacity(double by) {
+    if (auto* l = layer(layersPanel_->selected())) {
+        l->opacity = std::clamp(l->opacity + by, 0.0, 1.0);
+        applyLayers();
+    }
+}
+
+bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
+    if (id == "image") {
+        imageVisible_ = changes.value("visible").toBool(imageVisible_);
+        applyLayers();
+        return true;
+    }
+    auto* l = layer(id);
+    if (!l) return false;
+    l->visible = changes.value("visible").toBool(l->visible);
+    l->opacity = changes.value("opacity").toDouble(l->opacity);
+    l->threshold = changes.value("threshold").toDouble(l->threshold);
+    l->colorMap = changes.value("colorMap").toString(l->colorMap);
+    const QJsonValue band = changes.value("band");
+    if (band.isString() && l->classNames.contains(band.toString()))
+        l->band = static_cast<int>(l->classNames.indexOf(band.toString()));
+    if (band.isDouble()) l->band = std::clamp(band.toInt(), 0, l->raster->bands - 1);
+    if (!band.isUndefined() && id == "probability")
+        l->title = tr("probability: %1").arg(l->classNames.value(l->band));
+    if (!band.isUndefined() && id == "mass")
+        l->title = tr("mass on %1").arg(l->classNames.value(l->band));
+    ++l->revision;
+    layersPanel_->select(id);
+    applyLayers();
+    return true;
+}
+
+void MainWindow::onHover(const QPointF& point, bool inside) {
+    hover_ = point;
+    hoverInside_ = inside;
+    pointer_ = {};
+    if (inside && image_) {
+        QStringList lines;
+        const auto* classes = layer("prediction");
+        const auto* probability = layer("probability");
+        const float label = classes ? classes->valueAt(point.x(), point.y()) : NAN;
+        if (!std::isnan(label)) {
+            pointer_["class"] = classes->classNames.value(static_cast<int>(label));
+            std::vector<std::pair<float, int>> ranked;
+            int column = 0, row = 0;
+            if (probability->raster->cellAt(point.x(), point.y(), column, row))
+                for (int b = 0; b < probability->raster->bands; ++b)
+                    ranked.emplace_back(probability->raster->at(b, column, row), b);
+            std::sort(ranked.rbegin(), ranked.rend());
+            if (!ranked.empty()) pointer_["probability"] = ranked.front().first;
+            for (size_t i = 0; i < std::min<size_t>(3, ranked.size()); ++i) {
+                const QColor color = classes->colors.at(static_cast<size_t>(ranked[i].second));
+                lines << QString("<span style='color:%1'>■</span> %2 <b>%3 %</b>")
+                             .arg(color.name(),
+                                  classes->classNames.value(ranked[i].second).toHtmlEscaped())
+                             .arg(100 * ranked[i].first, 0, 'f', ranked[i].first > 0.995 ? 0 : 1);
+            }
+            if (const auto* mass = layer("mass")) {
+                QStringList shares;
+                int c = 0, r = 0;
+                if (mass->raster->cellAt(point.x(), point.y(), c, r))
+                    for (int b = 0; b < mass->raster->bands; ++b) {
+                        const float value = mass->raster->at(b, c, r);
+                        if (std::isnan(value)) continue;
+                        pointer_[QString("mass%1").arg(b)] = value;
+                        shares << tr("%1: %2 %")
+                                      .arg(mass->classNames.value(b))
+                                      .arg(100 * value, 0, 'f', 0);
+                    }
+                if (!shares.isEmpty()) lines << tr("attention on %1").arg(shares.join(" · "));
+            }
+        } else if (classes) {
+            lines << tr("not classified here");
+        }
+        inspector_->setText(
+            lines.isEmpty()
+                ? tr("Classes and attention under the pointer will be here after a run.")
+                : lines.join("<br>"));
+    }
+    updateStatus();
+}
+
+void MainWindow::probe(const QPointF& point) {
+    if (!image_ || !hasShownRequest_) {
+        showMessage(tr("Run a model first: the probe shows what its network attended to."));
+        return;
+    }
+    probing_ = true;
+    statusBar()->showMessage(tr("Asking the network …"), 3000);
+    runs_->probe(image_, shownRequest_, scale_, point.x(), point.y());
+}
+
+void MainWindow::showProbe(const engine::ProbeResult& result) {
+    probing_ = false;
+    statusBar()->clearMessage();
+    static int revision = 1'000'000;
+    ++revision;
+    std::erase_if(layers_, [](const OverlayLayer& l) { return l.id.startsWith("probe"); });
+    QStringList lines;
+    probeValues_ = {};
+    std::vector<QRectF> boxes{
+        {result.contextX, result.contextY, result.contextWidth, result.contextHeight},
+        {result.token.x, result.token.y, result.token.cellWidth, result.token.cellHeight}};
+    for (size_t k = 0; k < result.scales.size(); ++k) {
+        probeValues_[QString("mass%1").arg(k)] = result.mass[k];
+        if (result.scales[k].width == 0) continue;
+        OverlayLayer l;
+        l.id = QString("probe%1").arg(k);
+        l.title = tr("probe: attention on %1").arg(look_.scaleTitle(k));
+        l.raster = std::make_shared<io::GridRaster>(result.scales[k]);
+        l.colorMap = "inferno";
+        l.low = 0;
+        l.high = *std::max_element(result.scales[k].values.begin(), result.scales[k].values.end());
+        l.threshold = l.high / 200;
+        l.opacity = 0.75;
+        l.visible = static_cast<int>(k) == scale_;
+        l.revision = revision;
+        layers_.push_back(l);
+        lines << tr("%1: %2 %").arg(look_.scaleTitle(k)).arg(100 * result.mass[k], 0, 'f', 0);
+    }
+    canvas_->setProbeBoxes(boxes);
+    applyLayers();
+    inspector_->setText(tr("The token under the probe attends to<br>%1").arg(lines.join("<br>")));
+}
+
+void MainWindow::updateStatus() {
+    cacheText_->setText(tr("cache %1 MiB").arg((cache_->bytes() + (size_t{1} << 19)) >> 20));
+    if (!image_) return;
+    const auto& info = image_->info();
+    scaleText_->setText(tr("%1 %").arg(100 * canvas_->transform().scale(), 0, 'g', 3));
+    if (!hoverInside_) {
+        positionText_->clear();
+        return;
+    }
+    QString text =
+        tr("x %1  y %2").arg(static_cast<qint64>(hover_.x())).arg(static_cast<qint64>(hover_.y()));
+    if (info.georeference) {
+        const auto map = info.georeference->mapFromPixel(hover_.x(), hover_.y());
+        text += QString("  ·  %1, %2")
+                    .arg(map[0], 0, 'f', info.georeference->geographic ? 6 : 1)
+                    .arg(map[1], 0, 'f', info.georeference->geographic ? 6 : 1);
+    } else if (info.resolution) {
+        text += QString("  ·  %1, %2")
+                    .arg(QString::fromStdString(engine::lengthText(
+                             hover_.x() * info.resolution->umPerPixelX, info.resolution->ground)),
+                         QString::fromStdString(engine::lengthText(
+                             hover_.y() * info.resolution->umPerPixelY, info.resolution->ground)));
+    }
+    positionText_->setText(text);
+}
+
+void MainWindow::showMessage(const QString& text) {
+    messageText_->setText(text);
+    messageBar_->setVisible(!text.isEmpty());
+}
+
+void MainWindow::clearMessage() {
+    showMessage({});
+}
+
+bool MainWindow::settled() const {
+    return !opening_ && !probing_ && !runs_->busy() && canvas_->settled();
+}
+
+QJsonObject MainWindow::values() const {
+    QJsonObject v{{"message", message()},
+                  {"image", path_},
+                  {"scale", canvas_->transform().scale()},
+                  {"device", deviceText_->text()},
+                  {"state", lastJobState_},
+                  {"busy", runs_->busy()},
+                  {"pointer", pointer_},
+                  {"probe", probeValues_},
+                  {"inspector", inspector_->text()},
+                  {"position", positionText_->text()},
+                  {"attentionScale", scale_}};
+    if (image_) {
+        v["width"] = static_cast<double>(image_->info().levels[0].width);
+        v["height"] = static_cast<double>(image_->info().levels[0].height);
+    }
+    QJsonObject layers, folder;
+    for (const auto& l : layers_)
+        layers[l.id] = QJsonObject{{"visible", l.visible},
+                                   {"opacity", l.opacity},
+                                   {"title", l.title},
+                                   {"band", l.band},
+                                   {"threshold", l.threshold}};
+    for (const auto& image : imagesPanel_->images())
+        folder[QFileInfo(image).fileName()] = imagesPanel_->stateOf(image);
+    v["layers"] = layers;
+    v["folder"] = folder;
+    if (const Job* job = runs_->running()) v["done"] = static_cast<double>(job->progress.done);
+    return v;
+}
+
+}  // namespace atlas::ui

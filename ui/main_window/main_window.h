@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// The window: actions, docks, and the wiring between canvas, panels and runs. GUI thread.
+#pragma once
+
+#include <QJsonObject>
+#include <QLabel>
+#include <QMainWindow>
+#include <QStackedWidget>
+#include <QTimer>
+#include <filesystem>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "ui/panels/images_panel.h"
+#include "ui/panels/layers_panel.h"
+#include "ui/panels/run_panel.h"
+#include "ui/result_layers.h"
+#include "ui/run_controller.h"
+#include "ui/viewer/canvas.h"
+
+namespace atlas::ui {
+
+/// What app hands down: nothing here is searched for by the window itself.
+struct WindowOptions {
+    std::vector<std::filesystem::path> models;
+    std::filesystem::path userData;  ///< results of images whose folder cannot be written
+    QString sampleImage;
+    size_t cacheBytes = size_t{512} << 20;
+};
+
+class MainWindow : public QMainWindow {
+    Q_OBJECT
+
+  public:
+    explicit MainWindow(const WindowOptions& options);
+    ~MainWindow() override;
+
+    /// Opens in the background; imageOpened or a message follows.
+    void openImage(const QString& path);
+    void openFolder(const QString& folder);
+    void startRun();
+    void queueImages(const QStringList& images);
+    void setTheme(const QString& name);
+    void probe(const QPointF& imagePoint);
+    void setScale(int scale);
+    bool setLayer(const QString& id, const QJsonObject& changes);
+
+    Canvas* canvas() const { return canvas_; }
+    RunPanel* runPanel() const { return runPanel_; }
+    RunController* runs() const { return runs_; }
+    QAction* actionNamed(const QString& objectName) const;
+
+    /// Nothing is loading, running or waiting to be drawn.
+    bool settled() const;
+    bool opening() const { return opening_; }
+    bool probing() const { return probing_; }
+    QString message() const { return messageText_->text(); }
+    void showMessage(const QString& text);
+    void clearMessage();
+
+    /// What the window shows, by name: for steps files and tests.
+    QJsonObject values() const;
+
+  Q_SIGNALS:
+    void imageOpened(QString path);
+
+  protected:
+    void closeEvent(QCloseEvent* event) override;
+    void keyPressEvent(QKeyEvent* event) override;
+    void dragEnterEvent(QDragEnterEvent* event) override;
+    void dropEvent(QDropEvent* event) override;
+
+  private:
+    void buildCentre();
+    void buildDocks();
+    void buildActions();
+    QWidget* welcomePage();
+    QAction* addNamedAction(QWidget* where, const char* name, const QString& text,
+                            const QKeySequence& key, std::function<void()> run);
+    void openDropped(const QStringList& paths);
+    void onOpened(const QString& path, std::shared_ptr<const io::ColorSource> image,
+                  const QString& error);
+    void restoreRuns();
+    std::filesystem::path outFor(const QString& image) const;
+    engine::RunRequest requestFor(const QString& image) const;
+    void onJobChanged(int number);
+    void onJobFinished(int number);
+    void refreshLive();
+    void showRun(const std::filesystem::path& folder);
+    void applyLayers();
+    OverlayLayer* layer(const QString& id);
+    void toggleLayer(const QString& id);
+    void stepScale(int by);
+    void changeOpacity(double by);
+    void onHover(const QPointF& point, bool inside);
+    void showProbe(const engine::ProbeResult& result);
+    void updateStatus();
+    void rememberRecent(const QString& path);
+    void fillRecent();
+    void saveView();
+    void about();
+
+    WindowOptions options_;
+    std::shared_ptr<io::TileCache> cache_;
+    std::shared_ptr<const io::ColorSource> image_;
+    QString path_;
+    RunController* runs_;
+    Canvas* canvas_;
+    QStackedWidget* centre_;
+    QFrame* messageBar_;
+    QLabel* messageText_;
+    ImagesPanel* imagesPanel_;
+    LayersPanel* layersPanel_;
+    RunPanel* runPanel_;
+    QLabel* inspector_;
+    QLabel *positionText_, *scaleText_, *deviceText_, *cacheText_;
+    QMenu* recentMenu_;
+    QTimer liveTimer_, statusTimer_;
+    std::vector<OverlayLayer> layers_;
+    ModelLook look_;
+    engine::RunRequest shownRequest_;  ///< of the run whose layers are shown
+    bool hasShownRequest_ = false;
+    bool imageVisible_ = true;
+    int scale_ = 0;
+    QPointF hover_;
+    bool hoverInside_ = false;
+    bool opening_ = false, probing_ = false;
+    int openNumber_ = 0;
+    std::vector<int> folderJobs_;
+    std::vector<std::jthread> openers_;
+    QJsonObject pointer_, probeValues_;
+    QString lastJobState_;
+};
+
+}  // namespace atlas::ui

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+// MainWindow: what stands where, and which keys do what.
+#include <QAction>
+#include <QActionGroup>
+#include <QApplication>
+#include <QDockWidget>
+#include <QDropEvent>
+#include <QFileDialog>
+#include <QFileInfo>
+#include <QFrame>
+#include <QHBoxLayout>
+#include <QKeyEvent>
+#include <QMenuBar>
+#include <QMessageBox>
+#include <QMimeData>
+#include <QPushButton>
+#include <QSettings>
+#include <QStatusBar>
+#include <QToolBar>
+#include <QVBoxLayout>
+
+#include "ui/main_window/main_window.h"
+#include "ui/theme.h"
+
+namespace atlas::ui {
+namespace {
+constexpr int kRecentFiles = 8;
+constexpr double kPanStep = 80;  // view pixels an arrow key
+}  // namespace
+
+void MainWindow::buildCentre() {
+    auto* holder = new QWidget;
+    auto* layout = new QVBoxLayout(holder);
+    layout->setContentsMargins(0, 0, 0, 0);
+    layout->setSpacing(0);
+    messageBar_ = new QFrame;
+    messageBar_->setObjectName("window.message");
+    auto* row = new QHBoxLayout(messageBar_);
+    row->setContentsMargins(12, 6, 6, 6);
+    messageText_ = new QLabel;
+    messageText_->setObjectName("window.messageText");
+    messageText_->setWordWrap(true);
+    messageText_->setTextInteractionFlags(Qt::TextSelectableByMouse);
+    auto* close = new QPushButton(tr("Close"));
+    close->setObjectName("window.messageClose");
+    close->setToolTip(tr("Close this message (Esc)"));
+    connect(close, &QPushButton::clicked, this, &MainWindow::clearMessage);
+    row->addWidget(messageText_, 1);
+    row->addWidget(close);
+    messageBar_->setVisible(false);
+    centre_ = new QStackedWidget;
+    canvas_ = new Canvas;
+    centre_->addWidget(welcomePage());
+    centre_->addWidget(canvas_);
+    layout->addWidget(messageBar_);
+    layout->addWidget(centre_, 1);
+    setCentralWidget(holder);
+    const auto statusLabel = [this](const char* name, const QString& tip) {
+        auto* label = new QLabel;
+        label->setObjectName(name);
+        label->setToolTip(tip);
+        label->setContentsMargins(8, 0, 8, 0);
+        return label;
+    };
+    positionText_ = statusLabel("status.position", tr("Position under the pointer"));
+    scaleText_ = statusLabel("status.scale", tr("Screen pixels an image pixel"));
+    deviceText_ = statusLabel("status.device", tr("Where the network runs, and why"));
+    cacheText_ = statusLabel("status.cache", tr("Decoded tiles held in memory"));
+    statusBar()->addWidget(positionText_, 1);
+    statusBar()->addPermanentWidget(scaleText_);
+    statusBar()->addPermanentWidget(deviceText_);
+    statusBar()->addPermanentWidget(cacheText_);
+    cacheText_->setText(tr("cache 0 MiB"));
+}
+
+QWidget* MainWindow::welcomePage() {
+    auto* page = new QWidget;
+    page->setObjectName("welcome.page");
+    auto* outer = new QVBoxLayout(page);
+    outer->addStretch();
+    auto* title = new QLabel("<h1>AtlasScope</h1>");
+    title->setAlignment(Qt::AlignCenter);
+    auto* text = new QLabel(
+        tr("<p><b>Open</b> a whole-slide or satellite image and move through it at any scale.</p>"
+           "<p><b>Classify</b> it, or a whole folder, with a multi-scale attention network.</p>"
+           "<p><b>See</b> at which scale, and where, the network looked.</p>"
+           "<p>Drop an image or a folder anywhere in this window.</p>"));
+    text->setAlignment(Qt::AlignCenter);
+    auto* buttons = new QHBoxLayout;
+    auto* open = new QPushButton(tr("Open image …"));
+    open->setObjectName("welcome.open");
+    open->setToolTip(tr("Open an image (Ctrl+O)"));
+    open->setProperty("primary", true);
+    auto* sample = new QPushButton(tr("Try the sample"));
+    sample->setObjectName("welcome.sample");
+    sample->setToolTip(tr("A synthetic landscape of 16384 x 16384 pixels with known truth"));
+    connect(open, &QPushButton::clicked, this, [this] { actionNamed("file.open")->trigger(); });
+    connect(sample, &QPushButton::clicked, this, [this] { openImage(options_.sampleImage); });
+    buttons->addStretch();
+    buttons->addWidget(open);
+    buttons->addWidget(sample);
+    buttons->addStretch();
+    auto* note = new QLabel(tr("For research use only, not for diagnosis."));
+    note->setAlignment(Qt::AlignCenter);
+    note->setProperty("faint", true);
+    for (QWidget* w : {static_cast<QWidget*>(title), static_cast<QWidget*>(text)})
+        outer->addWidget(w);
+    outer->addLayout(buttons);
+    outer->addSpacing(16);
+    outer->addWidget(note);
+    outer->addStretch();
+    return page;
+}
+
+void MainWindow::buildDocks() {
+    const auto dock = [this](const char* name, const QString& title, QWidget* content,
+                             Qt::DockWidgetArea area) {
+        auto* d = new QDockWidget(title);
+        d->setObjectName(name);
+        d->setWidget(content);
+        addDockWidget(area, d);
+        return d;
+    };
+    imagesPanel_ = new ImagesPanel;
+    layersPanel_ = new LayersPanel;
+    runPanel_ = new RunPanel;
+    inspector_ =
+        new QLabel(tr("Classes and attention under the pointer will be here after a run."));
+    inspector_->setObjectName("inspector.text");
+    inspector_->setWordWrap(true);
+    inspector_->setMargin(10);
+    inspector_->setAlignment(Qt::AlignTop);
+    inspector_->setMinimumHeight(92);
+    auto* images = dock("dock.images", tr("Images"), imagesPanel_, Qt::LeftDockWidgetArea);
+    auto* run = dock("dock.run", tr("Run"), runPanel_, Qt::RightDockWidgetArea);
+    auto* layers = dock("dock.layers", tr("Layers"), layersPanel_, Qt::RightDockWidgetArea);
+    auto* inspect = dock("dock.inspector", tr("Inspector"), inspector_, Qt::RightDockWidgetArea);
+    resizeDocks({images, run}, {230, 310}, Qt::Horizontal);
+    resizeDocks({run, layers, inspect}, {330, 340, 110}, Qt::Vertical);
+    connect(imagesPanel_, &ImagesPanel::folderAsked, this,
+            [this] { actionNamed("file.openFolder")->trigger(); });
+}
+
+QAction* MainWindow::addNamedAction(QWidget* where, const char* name, const QString& text,
+                                    const QKeySequence& key, std::function<void()> run) {
+    auto* action = new QAction(text, this);
+    action->setObjectName(name);
+    action->setShortcut(key);
+    if (!key.isEmpty())
+        action->setToolTip(QString(text).remove('&') + " (" +
+                           key.toString(QKeySequence::NativeText) + ")");
+    connect(action, &QAction::triggered, this, std::move(run));
+    where->addAction(action);
+    if (where != this) addAction(action);
+    return action;
+}
+
+QAction* MainWindow::actionNamed(const QString& objectName) const {
+    return findChild<QAction*>(objectName);
+}
+
+void MainWindow::buildActions() {
+    auto* file = menuBar()->addMenu(tr("&File"));
+    auto* view = menuBar()->addMenu(tr("&View"));
+    auto* tools = menuBar()->addMenu(tr("&Tools"));
+    auto* runMenu = menuBar()->addMenu(tr("&Run"));
+    auto* help = menuBar()->addMenu(tr("&Help"));
+    auto* open =
+        addNamedAction(file, "file.open", tr("&Open image …"), QKeySequence("Ctrl+O"), [this] {
+            const QString path = QFileDialog::getOpenFileName(this, tr("Open image"));
+            if (!path.isEmpty()) openImage(path);
+        });
+    addNamedAction(
+        file, "file.openFolder", tr("Open &folder …"), QKeySequence("Ctrl+Shift+O"), [this] {
+            const QString path = QFileDialog::getExistingDirectory(this, tr("Open folder"));
+            if (!path.isEmpty()) openFolder(path);
+        });
+    recentMenu_ = file->addMenu(tr("Open &recent"));
+    fillRecent();
+    addNamedAction(file, "file.sample", tr("Try the &sample"), {},
+                   [this] { openImage(options_.sampleImage); });
+    addNamedAction(file, "file.saveView", tr("Save &view as picture …"),
+                   QKeySequence("Ctrl+Shift+S"), [this] { saveView(); });
+    file->addSeparator();
+    addNamedAction(file, "file.quit", tr("&Quit"), QKeySequence("Ctrl+Q"), [this] { close(); });
+
+    addNamedAction(view, "view.fit", tr("&Whole image"), QKeySequence("Home"),
+                   [this] { canvas_->fit(); });
+    addNamedAction(view, "view.zoomIn", tr("Zoom &in"), QKeySequence("+"),
+                   [this] { canvas_->zoomBy(1.5); });
+    addNamedAction(view, "view.zoomOut", tr("Zoom &out"), QKeySequence("-"),
+                   [this] { canvas_->zoomBy(1 / 1.5); });
+    for (int i = 1; i <= 9; ++i)
+        addNamedAction(this, qPrintable(QString("view.magnification%1").arg(i)),
+                       tr("Magnification %1").arg(i), QKeySequence(QString::number(i)), [this, i] {
+                           canvas_->goTo(canvas_->transform().centre(), std::pow(2.0, i - 6));
+                       });
+    view->addSeparator();
+    addNamedAction(view, "view.prediction", tr("&Prediction on/off"), QKeySequence("V"),
+                   [this] { toggleLayer("prediction"); });
+    addNamedAction(view, "view.attention", tr("&Attention on/off"), QKeySequence("H"),
+                   [this] { toggleLayer(QString("attention%1").arg(scale_)); });
+    addNamedAction(view, "view.finerScale", tr("&Finer attention scale"), QKeySequence(","),
+                   [this] { stepScale(-1); });
+    addNamedAction(view, "view.coarserScale", tr("&Coarser attention scale"), QKeySequence("."),
+                   [this] { stepScale(1); });
+    addNamedAction(view, "view.lessOpacity", tr("Less opacity"), QKeySequence("["),
+                   [this] { changeOpacity(-0.1); });
+    addNamedAction(view, "view.moreOpacity", tr("More opacity"), QKeySequence("]"),
+                   [this] { changeOpacity(0.1); });
+    view->addSeparator();
+    addNamedAction(view, "view.fullScreen", tr("F&ull screen"), QKeySequence("F11"),
+                   [this] { isFullScreen() ? showNormal() : showFullScreen(); });
+    addNamedAction(view, "view.docks", tr("&Docks on/off"), QKeySequence("Tab"), [this] {
+        const auto docks = findChildren<QDockWidget*>();
+        const bool any =
+            std::any_of(docks.begin(), docks.end(), [](QDockWidget* d) { return d->isVisible(); });
+        for (auto* d : docks) d->setVisible(!any);
+    });
+    addNamedAction(view, "view.darkTheme", tr("Dark theme"), {}, [this] { setTheme("dark"); });
+    addNamedAction(view, "view.lightTheme", tr("Light theme"), {}, [this] { setTheme("light"); });
+
+    auto* group = new QActionGroup(this);
+    const auto tool = [&](const char* name, const QString& text, const char* key, Tool which) {
+        auto* action = addNamedAction(tools, name, text, QKeySequence(key),
+                                      [this, which] { canvas_->setTool(which); });
+        action->setCheckable(true);
+        group->addAction(action);
+        return action;
+    };
+    auto* move = tool("tool.move", tr("&Move"), "M", Tool::Move);
+    auto* rectangle = tool("tool.rectangle", tr("&Rectangle"), "R", Tool::Rectangle);
+    auto* probeTool = tool("tool.probe", tr("Attention &probe"), "T", Tool::Probe);
+    move->setChecked(true);
+    auto* start = addNamedAction(runMenu, "run.startAction", tr("&Run"), QKeySequence("Ctrl+R"),
+                                 [this] { startRun(); });
+    addNamedAction(runMenu, "run.cancelAction", tr("&Cancel"), {}, [this] { runs_->cancelAll(); });
+    addNamedAction(help, "help.about", tr("&About AtlasScope"), QKeySequence("F1"),
+                   [this] { about(); });
+    addNamedAction(this, "tool.none", tr("Cancel the tool"), QKeySequence("Esc"), [this, move] {
+        clearMessage();
+        canvas_->setRegion({});
+        canvas_->setProbeBoxes({});
+        move->trigger();
+    });
+    auto* bar = addToolBar(tr("Tools"));
+    bar->setObjectName("window.tools");
+    bar->setMovable(false);
+    bar->addAction(open);
+    bar->addSeparator();
+    bar->addActions({move, rectangle, probeTool});
+    bar->addSeparator();
+    bar->addAction(actionNamed("view.fit"));
+    bar->addAction(actionNamed("view.prediction"));
+    bar->addAction(actionNamed("view.attention"));
+    bar->addSeparator();
+    bar->addAction(start);
+}
+
+void MainWindow::keyPressEvent(QKeyEvent* event) {
+    switch (event->key()) {
+        case Qt::Key_Left:
+            return canvas_->panBy({kPanStep, 0});
+        case Qt::Key_Right:
+            return canvas_->panBy({-kPanStep, 0});
+        case Qt::Key_Up:
+            return canvas_->panBy({0, kPanStep});
+        case Qt::Key_Down:
+            return canvas_->panBy({0, -kPanStep});
+        default:
+            QMainWindow::keyPressEvent(event);
+    }
+}
+
+void MainWindow::dragEnterEvent(QDragEnterEvent* event) {
+    if (event->mimeData()->hasUrls()) event->acceptProposedAction();
+}
+
+void MainWindow::dropEvent(QDropEvent* event) {
+    QStringList paths;
+    for (const auto& url : event->mimeData()->urls())
+        if (url.isLocalFile()) paths << url.toLocalFile();
+    if (!paths.isEmpty()) openDropped(paths);
+}
+
+void MainWindow::setTheme(const QString& name) {
+    applyTheme(*qApp, name);
+    QSettings().setValue("window/theme", name);
+    canvas_->update();
+}
+
+void MainWindow::rememberRecent(const QString& path) {
+    QSettings settings;
+    QStringList recent = settings.value("files/recent").toStringList();
+    recent.removeAll(path);
+    recent.prepend(path);
+    settings.setValue("files/recent", recent.mid(0, kRecentFiles));
+    fillRecent();
+}
+
+void MainWindow::fillRecent() {
+    recentMenu_->clear();
+    const QStringList recent = QSettings().value("files/recent").toStringList();
+    for (const auto& path : recent)
+        recentMenu_->addAction(QFileInfo(path).fileName(), this, [this, path] { openImage(path); })
+            ->setToolTip(path);
+    recentMenu_->setEnabled(!recent.isEmpty());
+}
+
+void MainWindow::saveView() {
+    const QString path =
+        QFileDialog::getSaveFileName(this, tr("Save view"), "view.png", tr("PNG (*.png)"));
+    if (!path.isEmpty() && !canvas_->grabFramebuffer().save(path))
+        showMessage(tr("%1: cannot be written").arg(path));
+}
+
+void MainWindow::about() {
+    QMessageBox::about(this, tr("About AtlasScope"),
+                       tr("<h3>AtlasScope</h3><p>Gigapixel slides and satellite images, classified "
+                          "with Multi-Scale Attention "
+                          "(arXiv 2503.12355) and explained by scale.</p><p><b>For research use "
+                          "only, not for diagnosis.</b></p>"
+                          "<p>Wheel zooms at the pointer, drag pans, Home shows the whole image, R "
+                          "draws a rectangle, T probes attention, "
+                          "V and H switch prediction and attention, comma and full stop change the "
+                          "scale, Ctrl+R runs.</p>"));
+}
+
+}  // namespace atlas::ui

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The images of a folder with thumbnails and run states; queue all or some of them.
+#pragma once
+
+#include <QLabel>
+#include <QListWidget>
+#include <QPushButton>
+#include <QWidget>
+#include <thread>
+
+namespace atlas::ui {
+
+class ImagesPanel : public QWidget {
+    Q_OBJECT
+
+  public:
+    explicit ImagesPanel(QWidget* parent = nullptr);
+    ~ImagesPanel() override;
+
+    void setFolder(const QString& folder);
+    QString folder() const { return folder_; }
+    QStringList images() const;
+    QStringList chosen() const;
+    void setState(const QString& image, const QString& state, const QString& detail);
+    QString stateOf(const QString& image) const;
+
+  Q_SIGNALS:
+    void openAsked(QString image);
+    void folderAsked();
+    void queueAsked(QStringList images);
+
+  private:
+    void loadThumbnails();
+    QListWidgetItem* itemOf(const QString& image) const;
+
+    QString folder_;
+    QLabel* title_;
+    QListWidget* list_;
+    QPushButton *queueAll_, *queueChosen_;
+    std::jthread thumbnails_;
+};
+
+}  // namespace atlas::ui

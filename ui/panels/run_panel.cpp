@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ui/panels/run_panel.h"
+
+#include <QFormLayout>
+#include <QVBoxLayout>
+#include <cmath>
+
+namespace atlas::ui {
+namespace {
+
+QString durationText(double seconds) {
+    const auto total = static_cast<qint64>(std::ceil(seconds));
+    if (total >= 3600) return QObject::tr("%1 h %2 min").arg(total / 3600).arg(total / 60 % 60);
+    if (total >= 60) return QObject::tr("%1 min").arg((total + 30) / 60);
+    return QObject::tr("%1 s").arg(total);
+}
+
+template <typename Control>
+Control* named(Control* control, const char* name, const QString& accessible, const QString& tip) {
+    control->setObjectName(name);
+    control->setAccessibleName(accessible);
+    control->setToolTip(tip);
+    return control;
+}
+
+}  // namespace
+
+QString progressText(const engine::RunProgress& p) {
+    using engine::RunState;
+    switch (p.state) {
+        case RunState::Planning:
+            return QObject::tr("planning …");
+        case RunState::Running: {
+            QString text = QObject::tr("%1 of %2 contexts").arg(p.done).arg(p.total);
+            if (p.contextsPerSecond > 0)
+                text += QObject::tr(", %1/s").arg(p.contextsPerSecond, 0, 'g', 3);
+            if (p.secondsLeft >= 0 && p.contextsPerSecond > 0)
+                text += QObject::tr(", %1 left").arg(durationText(p.secondsLeft));
+            return text;
+        }
+        case RunState::Publishing:
+            return QObject::tr("writing the results …");
+        case RunState::Done:
+            return QObject::tr("done");
+        case RunState::Cancelled:
+            return QObject::tr("cancelled; what is done is kept");
+        case RunState::Failed:
+            break;
+    }
+    return QObject::tr("failed: %1").arg(QString::fromStdString(p.error));
+}
+
+RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
+    setObjectName("run.panel");
+    auto* layout = new QVBoxLayout(this);
+    auto* form = new QFormLayout;
+    form->setFieldGrowthPolicy(QFormLayout::AllNonFixedFieldsGrow);
+    model_ = named(new QComboBox, "run.model", tr("Model"), tr("The network that classifies"));
+    about_ = new QLabel;
+    about_->setObjectName("run.about");
+    about_->setWordWrap(true);
+    about_->setProperty("faint", true);
+    area_ = named(new QComboBox, "run.area", tr("Area"),
+                  tr("What to classify; draw a rectangle with R"));
+    area_->addItems({tr("whole image"), tr("what is in view"), tr("drawn rectangle")});
+    device_ = named(new QComboBox, "run.device", tr("Device"),
+                    tr("auto takes a GPU where one can be used"));
+    device_->addItems({"auto", "cpu", "cuda"});
+    overlap_ =
+        named(new QDoubleSpinBox, "run.overlap", tr("Overlap"),
+              tr("Share of a context's side that neighbours share; blended towards the centres"));
+    overlap_->setRange(0, 75);
+    overlap_->setSingleStep(25);
+    overlap_->setSuffix(" %");
+    overlap_->setDecimals(0);
+    resolution_ = named(new QLineEdit, "run.resolution", tr("Resolution"),
+                        tr("Size of a pixel where the image does not say it, e.g. 0.5um or 0.3m"));
+    resolution_->setPlaceholderText(tr("e.g. 0.5um or 0.3m"));
+    resolutionText_ = new QLabel;
+    resolutionText_->setWordWrap(true);
+    resolutionText_->setProperty("faint", true);
+    mask_ = named(new QCheckBox(tr("leave out background and empty parts")), "run.mask", tr("Mask"),
+                  tr("Tissue by Otsu's threshold on slides; nodata on rasters"));
+    attention_ = named(new QCheckBox(tr("attention maps of every scale")), "run.attention",
+                       tr("Attention maps"), tr("Costs about a tenth more time"));
+    mask_->setChecked(true);
+    attention_->setChecked(true);
+    form->addRow(tr("Model"), model_);
+    form->addRow(about_);
+    form->addRow(tr("Area"), area_);
+    form->addRow(tr("Overlap"), overlap_);
+    form->addRow(tr("Pixel size"), resolution_);
+    form->addRow(resolutionText_);
+    form->addRow(tr("Device"), device_);
+    form->addRow(mask_);
+    form->addRow(attention_);
+    layout->addLayout(form);
+    auto* buttons = new QHBoxLayout;
+    start_ = named(new QPushButton(tr("Run")), "run.start", tr("Start classifying"),
+                   tr("Start classifying (Ctrl+R)"));
+    start_->setProperty("primary", true);
+    cancel_ = named(new QPushButton(tr("Cancel")), "run.cancel", tr("Cancel the run"),
+                    tr("Stop; what is done is kept"));
+    cancel_->setEnabled(false);
+    buttons->addWidget(start_, 2);
+    buttons->addWidget(cancel_, 1);
+    layout->addLayout(buttons);
+    bar_ = named(new QProgressBar, "run.progress", tr("Progress"), tr("Contexts done"));
+    bar_->setVisible(false);
+    state_ = new QLabel(tr("Open an image, choose a model, and press Run."));
+    state_->setObjectName("run.state");
+    state_->setWordWrap(true);
+    layout->addWidget(bar_);
+    layout->addWidget(state_);
+    layout->addStretch();
+    connect(start_, &QPushButton::clicked, this, &RunPanel::startAsked);
+    connect(cancel_, &QPushButton::clicked, this, &RunPanel::cancelAsked);
+    connect(model_, &QComboBox::currentIndexChanged, this, [this] {
+        describeModel();
+        Q_EMIT modelChanged();
+    });
+    setImageOpen(false);
+}
+
+void RunPanel::setModels(const std::vector<std::filesystem::path>& models) {
+    model_->clear();
+    for (const auto& dir : models)
+        model_->addItem(QString::fromStdString(dir.filename().string()),
+                        QString::fromStdString(dir.string()));
+    if (models.empty())
+        about_->setText(
+            tr("No model is installed. Put a model folder into resources/models, or train one: "
+               "atlasscope train --help"));
+    describeModel();
+}
+
+bool RunPanel::chooseModel(const QString& nameOrFolder) {
+    for (int i = 0; i < model_->count(); ++i)
+        if (model_->itemText(i) == nameOrFolder || model_->itemData(i).toString() == nameOrFolder) {
+            model_->setCurrentIndex(i);
+            return true;
+        }
+    if (!std::filesystem::exists(std::filesystem::path(nameOrFolder.toStdString()) / "config.json"))
+        return false;
+    model_->addItem(QString::fromStdString(
+                        std::filesystem::path(nameOrFolder.toStdString()).filename().string()),
+                    nameOrFolder);
+    model_->setCurrentIndex(model_->count() - 1);
+    return true;
+}
+
+std::filesystem::path RunPanel::modelDir() const {
+    return model_->currentData().toString().toStdString();
+}
+
+std::optional<engine::ModelConfig> RunPanel::model() const {
+    try {
+        return engine::loadModelConfig(modelDir());
+    } catch (const std::exception&) {
+        return std::nullopt;  // describeModel() shows the cause
+    }
+}
+
+void RunPanel::describeModel() {
+    if (model_->currentIndex() < 0) return;
+    try {
+        const auto config = engine::loadModelConfig(modelDir());
+        QStringList scales;
+        for (int64_t side : config.tokenSidesPx())
+            scales << QString::fromStdString(
+                engine::lengthText(static_cast<double>(side) * config.spacingUmPx, config.ground));
+        about_->setText(tr("%1 classes; sees %2 at once; tokens of %3")
+                            .arg(config.classNames.size())
+                            .arg(QString::fromStdString(engine::lengthText(
+                                     static_cast<double>(config.patchSizePx) * config.spacingUmPx,
+                                     config.ground)),
+                                 scales.join(", ")));
+        about_->setToolTip(QString::fromStdString(config.description));
+    } catch (const std::exception& error) {
+        about_->setText(QString::fromUtf8(error.what()));
+    }
+}
+
+void RunPanel::fill(engine::RunRequest& request) const {
+    request.modelDir = modelDir();
+    request.overlap = overlap_->value() / 100;
+    request.device = device_->currentText().toStdString();
+    request.mask = mask_->isChecked();
+    request.attention = attention_->isChecked();
+    const QString text = resolution_->text().trimmed();
+    if (!text.isEmpty()) request.resolutionUm = engine::parseResolution(text.toStdString());
+}
+
+RunPanel::Area RunPanel::area() const {
+    return static_cast<Area>(area_->currentIndex());
+}
+void RunPanel::setArea(Area area) {
+    area_->setCurrentIndex(static_cast<int>(area));
+}
+
+void RunPanel::setResolutionKnown(bool known, const QString& text) {
+    resolutionText_->setText(text);
+    resolution_->clear();
+    resolution_->setPlaceholderText(known ? tr("from the image")
+                                          : tr("needed: e.g. 0.5um or 0.3m"));
+}
+
+void RunPanel::setImageOpen(bool open) {
+    imageOpen_ = open;
+    start_->setEnabled(open);
+}
+
+void RunPanel::showProgress(const engine::RunProgress& p) {
+    using engine::RunState;
+    const bool active = p.state == RunState::Planning || p.state == RunState::Running ||
+                        p.state == RunState::Publishing;
+    start_->setEnabled(imageOpen_ && !active);
+    cancel_->setEnabled(active);
+    bar_->setVisible(active);
+    bar_->setRange(0, p.total > 0 ? 1000 : 0);
+    if (p.total > 0)
+        bar_->setValue(
+            static_cast<int>(1000.0 * static_cast<double>(p.done) / static_cast<double>(p.total)));
+    state_->setText(progressText(p));
+}
+
+}  // namespace atlas::ui

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ui/result_layers.h"
+
+#include <QCoreApplication>
+#include <algorithm>
+
+#include "engine/pipeline/run_request.h"
+
+namespace atlas::ui {
+namespace {
+
+QString tr(const char* text) {
+    return QCoreApplication::translate("Layers", text);
+}
+
+std::vector<QColor> colorsOf(const std::vector<std::array<uint8_t, 3>>& colors) {
+    std::vector<QColor> result;
+    for (const auto& c : colors) result.emplace_back(c[0], c[1], c[2]);
+    return result;
+}
+
+QStringList namesOf(const std::vector<std::string>& names) {
+    QStringList result;
+    for (const auto& name : names) result << QString::fromStdString(name);
+    return result;
+}
+
+}  // namespace
+
+ModelLook ModelLook::of(const engine::ModelConfig& model) {
+    ModelLook look{namesOf(model.classNames), colorsOf(model.classColors), {}, model.ground};
+    for (int64_t side : model.tokenSidesPx())
+        look.tokenSidesUm.push_back(static_cast<double>(side) * model.spacingUmPx);
+    return look;
+}
+
+ModelLook ModelLook::of(const engine::LoadedRun& run) {
+    return {namesOf(run.classNames), colorsOf(run.classColors), run.tokenSidesUm, run.ground};
+}
+
+QString ModelLook::scaleTitle(size_t scale) const {
+    return QString("s%1, %2").arg(scale).arg(
+        QString::fromStdString(engine::lengthText(tokenSidesUm.at(scale), ground)));
+}
+
+std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const ModelLook& look,
+                                     const std::vector<OverlayLayer>& before) {
+    static int revision = 0;
+    ++revision;
+    std::vector<OverlayLayer> layers;
+    const auto add = [&](const QString& id, const QString& title,
+                         const io::GridRaster& raster) -> OverlayLayer& {
+        OverlayLayer layer;
+        const auto old = std::find_if(before.begin(), before.end(),
+                                      [&](const OverlayLayer& l) { return l.id == id; });
+        if (old != before.end()) layer = *old;
+        layer.id = id;
+        layer.title = title;
+        layer.raster = std::make_shared<io::GridRaster>(raster);
+        layer.band = std::min(layer.band, raster.bands - 1);
+        layer.revision = revision;
+        if (old == before.end()) layer.opacity = 0.55;
+        layers.push_back(std::move(layer));
+        return layers.back();
+    };
+    auto& prediction = add("prediction", tr("prediction"), results.classes);
+    prediction.kind = OverlayLayer::Kind::Classes;
+    prediction.classNames = look.classNames;
+    prediction.colors = look.classColors;
+    if (before.empty()) prediction.visible = true;
+    auto& probability = add("probability", tr("probability"), results.probabilities);
+    probability.classNames = look.classNames;
+    probability.title = tr("probability: %1").arg(look.classNames.value(probability.band));
+    probability.low = 0;
+    probability.high = 1;
+    for (size_t k = 0; k < results.attention.size(); ++k) {
+        auto& attention = add(QString("attention%1").arg(k),
+                              tr("attention %1").arg(look.scaleTitle(k)), results.attention[k]);
+        if (before.empty()) attention.colorMap = "inferno";
+        attention.scaleToData();
+    }
+    if (results.hasAttention()) {
+        auto& mass = add("mass", {}, results.mass);
+        if (before.empty()) mass.colorMap = "magma";
+        for (size_t k = 0; k < look.tokenSidesUm.size(); ++k)
+            mass.classNames.size() > static_cast<int>(k)
+                ? void()
+                : void(mass.classNames << look.scaleTitle(k));
+        mass.title = tr("mass on %1").arg(look.scaleTitle(static_cast<size_t>(mass.band)));
+        mass.low = 0;
+        mass.high = 1;
+    }
+    return layers;
+}
+
+}  // namespace atlas::ui

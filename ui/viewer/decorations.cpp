@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ui/viewer/decorations.h"
+
+#include <QCoreApplication>
+#include <QFontMetricsF>
+#include <algorithm>
+#include <cmath>
+
+#include "engine/pipeline/run_request.h"
+#include "ui/viewer/color_maps.h"
+
+namespace atlas::ui {
+namespace {
+
+constexpr double kMargin = 12, kPad = 8, kLine = 18, kSwatch = 12;
+constexpr int kMaxEntries = 14;
+const QColor kPlate(20, 20, 22, 205), kInk(238, 238, 238);
+
+std::vector<std::pair<size_t, qint64>> classesByArea(const OverlayLayer& layer) {
+    std::vector<std::pair<size_t, qint64>> areas(static_cast<size_t>(layer.classNames.size()));
+    for (size_t i = 0; i < areas.size(); ++i) areas[i] = {i, 0};
+    for (float value : layer.raster->values)
+        if (!std::isnan(value) && static_cast<size_t>(value) < areas.size())
+            ++areas[static_cast<size_t>(value)].second;
+    std::erase_if(areas, [](const auto& a) { return a.second == 0; });
+    std::stable_sort(areas.begin(), areas.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+    return areas;
+}
+
+double plate(QPainter& painter, double bottom, double width, double height) {
+    painter.setPen(Qt::NoPen);
+    painter.setBrush(kPlate);
+    painter.drawRoundedRect(QRectF(kMargin, bottom - height, width, height), 4, 4);
+    return bottom - height;
+}
+
+double drawClasses(QPainter& painter, double bottom, const OverlayLayer& layer) {
+    const auto areas = classesByArea(layer);
+    const auto shown = std::min<size_t>(areas.size(), kMaxEntries);
+    const bool more = areas.size() > shown;
+    const double height = 2 * kPad + kLine * static_cast<double>(1 + shown + more);
+    const double top = plate(painter, bottom, 210, height);
+    double y = top + kPad;
+    qint64 all = 0;
+    for (const auto& area : areas) all += area.second;
+    const auto line = [&](const QString& text, double x, int flags = Qt::AlignLeft) {
+        painter.setPen(kInk);
+        painter.drawText(QRectF(x, y, kMargin + 210 - kPad - x, kLine), flags | Qt::AlignVCenter,
+                         text);
+    };
+    line(layer.title, kMargin + kPad);
+    y += kLine;
+    for (size_t i = 0; i < shown; ++i, y += kLine) {
+        painter.setPen(Qt::NoPen);
+        painter.setBrush(layer.colors[areas[i].first]);
+        painter.drawRect(QRectF(kMargin + kPad, y + 3, kSwatch, kSwatch));
+        line(layer.classNames[static_cast<int>(areas[i].first)], kMargin + kPad + kSwatch + 6);
+        line(QString::number(
+                 100.0 * static_cast<double>(areas[i].second) / static_cast<double>(all), 'f', 1) +
+                 " %",
+             kMargin + kPad, Qt::AlignRight);
+    }
+    if (more)
+        line(QCoreApplication::translate("Legend", "and %1 more").arg(areas.size() - shown),
+             kMargin + kPad);
+    return top;
+}
+
+double drawMagnitude(QPainter& painter, double bottom, const OverlayLayer& layer) {
+    const double top = plate(painter, bottom, 210, 2 * kPad + 3 * kLine - 4);
+    const QRectF bar(kMargin + kPad, top + kPad + kLine, 210 - 2 * kPad, 12);
+    painter.setPen(kInk);
+    painter.drawText(QRectF(bar.x(), top + kPad, bar.width(), kLine), Qt::AlignVCenter,
+                     layer.title);
+    QLinearGradient gradient(bar.topLeft(), bar.topRight());
+    for (int i = 0; i <= 16; ++i) gradient.setColorAt(i / 16.0, colorAt(layer.colorMap, i / 16.0));
+    painter.setPen(Qt::NoPen);
+    painter.setBrush(gradient);
+    painter.drawRect(bar);
+    painter.setPen(kInk);
+    const QRectF labels(bar.x(), bar.bottom(), bar.width(), kLine);
+    painter.drawText(labels, Qt::AlignLeft | Qt::AlignVCenter, QString::number(layer.low, 'g', 3));
+    painter.drawText(labels, Qt::AlignRight | Qt::AlignVCenter,
+                     QString::number(layer.high, 'g', 3));
+    return top;
+}
+
+}  // namespace
+
+void drawLegend(QPainter& painter, const QRectF& view, const std::vector<OverlayLayer>& layers) {
+    painter.save();
+    double bottom = view.height() - kMargin;
+    for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+        if (!layer->visible || !layer->raster || layer->id == "probe.token") continue;
+        bottom =
+            (layer->kind == OverlayLayer::Kind::Classes ? drawClasses(painter, bottom, *layer)
+                                                        : drawMagnitude(painter, bottom, *layer)) -
+            6;
+    }
+    painter.restore();
+}
+
+double scaleBarLengthUm(double umPerViewPixel) {
+    const double least = 60 * umPerViewPixel;
+    const double power = std::pow(10, std::floor(std::log10(least)));
+    for (double step : {1.0, 2.0, 5.0, 10.0})
+        if (step * power >= least) return step * power;
+    return 10 * power;
+}
+
+void drawScaleBar(QPainter& painter, const QRectF& view, double umPerViewPixel, bool ground) {
+    if (!(umPerViewPixel > 0) || !std::isfinite(umPerViewPixel)) return;
+    const double um = scaleBarLengthUm(umPerViewPixel), length = um / umPerViewPixel;
+    const QString text = QString::fromStdString(engine::lengthText(um, ground));
+    const QRectF plateRect(view.width() / 2 - length / 2 - 12, view.height() - 46, length + 24, 34);
+    painter.setPen(Qt::NoPen);
+    painter.setBrush(kPlate);
+    painter.drawRoundedRect(plateRect, 4, 4);
+    painter.setPen(kInk);
+    painter.drawText(QRectF(plateRect.x(), plateRect.y() + 3, plateRect.width(), 18),
+                     Qt::AlignCenter, text);
+    painter.fillRect(QRectF(view.width() / 2 - length / 2, plateRect.bottom() - 9, length, 4),
+                     kInk);
+}
+
+void drawMinimap(QPainter& painter, const QRectF& area, const QImage& picture,
+                 const ViewTransform& transform) {
+    painter.setPen(Qt::NoPen);
+    painter.setBrush(kPlate);
+    painter.drawRect(area.adjusted(-3, -3, 3, 3));
+    painter.setRenderHint(QPainter::SmoothPixmapTransform);
+    painter.drawImage(area, picture);
+    const QRectF seen = transform.visibleImageRect();
+    const double sx = area.width() / transform.imageSize().width(),
+                 sy = area.height() / transform.imageSize().height();
+    QRectF box(area.x() + seen.x() * sx, area.y() + seen.y() * sy, std::max(4.0, seen.width() * sx),
+               std::max(4.0, seen.height() * sy));
+    painter.setBrush(Qt::NoBrush);
+    painter.setPen(QPen(QColor(255, 210, 60), 1.5));
+    painter.drawRect(box.intersected(area));
+}
+
+}  // namespace atlas::ui

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is painted over the image: legend, scale bar, minimap.
+#pragma once
+
+#include <QImage>
+#include <QPainter>
+#include <vector>
+
+#include "ui/viewer/overlay_layer.h"
+#include "ui/viewer/view_transform.h"
+
+namespace atlas::ui {
+
+/// Lower left; one block a visible layer, topmost first.
+void drawLegend(QPainter& painter, const QRectF& view, const std::vector<OverlayLayer>& layers);
+
+/// Lower middle; a round length at `umPerViewPixel`.
+void drawScaleBar(QPainter& painter, const QRectF& view, double umPerViewPixel, bool ground);
+
+void drawMinimap(QPainter& painter, const QRectF& area, const QImage& picture,
+                 const ViewTransform& transform);
+
+/// The round length of 60 to 180 view pixels: its micrometres.
+double scaleBarLengthUm(double umPerViewPixel);
+
+}  // namespace atlas::ui

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// A result drawn over the image: class colours, or a magnitude through a colour map.
+#pragma once
+
+#include <QColor>
+#include <QImage>
+#include <QString>
+#include <memory>
+#include <vector>
+
+#include "io/export/raster_file.h"
+
+namespace atlas::ui {
+
+struct OverlayLayer {
+    enum class Kind { Classes, Magnitude };
+
+    QString id;     ///< "prediction", "probability", "attention0", "mass", "probe1" ...
+    QString title;  ///< as the layer list and the legend show it
+    Kind kind = Kind::Magnitude;
+    std::shared_ptr<const io::GridRaster> raster;
+    int band = 0;
+    QStringList classNames;      ///< for Classes: legend entries
+    std::vector<QColor> colors;  ///< for Classes
+    QString colorMap = "viridis";
+    double low = 0, high = 1;  ///< values at the ends of the colour map
+    double threshold = 0;      ///< Magnitude: values below are transparent; 0: none are
+    double opacity = 0.5;
+    bool visible = false;
+    int revision = 0;  ///< changes whenever the picture does
+
+    /// The colour of a value; fully transparent where there is none.
+    QRgb colorOf(float value) const;
+    /// One pixel a cell, of cells [x, x + w) x [y, y + h).
+    QImage picture(int x, int y, int w, int h) const;
+    /// Value at a level-0 position; NaN where there is none.
+    float valueAt(double x, double y) const;
+    /// low and high from the 2nd and 98th percentile of the band.
+    void scaleToData();
+};
+
+}  // namespace atlas::ui

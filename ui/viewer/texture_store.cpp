@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ui/viewer/texture_store.h"
+
+namespace atlas::ui {
+
+QOpenGLTexture* TextureStore::find(const std::string& key) {
+    const auto found = entries_.find(key);
+    if (found == entries_.end()) return nullptr;
+    order_.splice(order_.begin(), order_, found->second.place);
+    return found->second.texture.get();
+}
+
+QOpenGLTexture* TextureStore::insert(const std::string& key, const QImage& picture, bool smooth) {
+    if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
+    auto texture = std::make_unique<QOpenGLTexture>(QOpenGLTexture::Target2D);
+    texture->setFormat(QOpenGLTexture::RGBA8_UNorm);
+    texture->setSize(picture.width(), picture.height());
+    texture->setMipLevels(1);
+    texture->allocateStorage(QOpenGLTexture::RGBA, QOpenGLTexture::UInt8);
+    const QImage rgba = picture.convertToFormat(QImage::Format_RGBA8888_Premultiplied);
+    texture->setData(QOpenGLTexture::RGBA, QOpenGLTexture::UInt8, rgba.constBits());
+    texture->setMinMagFilters(smooth ? QOpenGLTexture::Linear : QOpenGLTexture::Nearest,
+                              smooth ? QOpenGLTexture::Linear : QOpenGLTexture::Nearest);
+    texture->setWrapMode(QOpenGLTexture::ClampToEdge);
+    order_.push_front(key);
+    const qint64 size = qint64{4} * picture.width() * picture.height();
+    auto* result = texture.get();
+    entries_[key] = {std::move(texture), size, order_.begin()};
+    bytes_ += size;
+    while (bytes_ > budgetBytes_ && order_.size() > 1) erase(entries_.find(order_.back()));
+    return result;
+}
+
+void TextureStore::erase(std::map<std::string, Entry>::iterator it) {
+    bytes_ -= it->second.bytes;
+    order_.erase(it->second.place);
+    entries_.erase(it);
+}
+
+void TextureStore::removePrefix(const std::string& prefix) {
+    for (auto it = entries_.lower_bound(prefix);
+         it != entries_.end() && it->first.compare(0, prefix.size(), prefix) == 0;) {
+        const auto next = std::next(it);
+        erase(it);
+        it = next;
+    }
+}
+
+void TextureStore::clear() {
+    entries_.clear();
+    order_.clear();
+    bytes_ = 0;
+}
+
+}  // namespace atlas::ui

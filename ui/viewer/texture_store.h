@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Textures of one canvas, bounded by bytes, least recently drawn first out. GL thread only, with
+// the canvas' context current.
+#pragma once
+
+#include <QImage>
+#include <QOpenGLTexture>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace atlas::ui {
+
+class TextureStore {
+  public:
+    explicit TextureStore(qint64 budgetBytes) : budgetBytes_(budgetBytes) {}
+
+    /// nullptr if it is not there.
+    QOpenGLTexture* find(const std::string& key);
+    QOpenGLTexture* insert(const std::string& key, const QImage& picture, bool smooth);
+    void removePrefix(const std::string& prefix);
+    void clear();
+    qint64 bytes() const { return bytes_; }
+
+  private:
+    struct Entry {
+        std::unique_ptr<QOpenGLTexture> texture;
+        qint64 bytes;
+        std::list<std::string>::iterator place;
+    };
+    void erase(std::map<std::string, Entry>::iterator it);
+
+    std::map<std::string, Entry> entries_;
+    std::list<std::string> order_;
+    qint64 budgetBytes_, bytes_ = 0;
+};
+
+}  // namespace atlas::ui
