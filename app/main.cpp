@@ -75,7 +75,7 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
 
     auto* eval = app.add_subcommand("eval", "Accuracy of a model on labelled images");
     eval->add_option("--data", a.eval.data, "As for train")->required();
-    eval->add_option("--model", a.eval.model, "Model folder")->required();
+    eval->add_option("--model", a.eval.model, "Model folder, or the name of an installed model")->required();
     eval->add_option("--record", a.eval.record,
                      "Write the result under this name into the model's training record");
     eval->add_flag("--json", a.eval.json, "Print JSON");

@@ -18,6 +18,6 @@ std::vector<std::filesystem::path> installedModels();
 std::filesystem::path findModel(const std::string& nameOrFolder);
 
 /// The scene that `run` without arguments shows.
-inline constexpr const char* kSampleImage = "synthetic:size=16384,seed=7";
+inline constexpr const char* kSampleImage = "synthetic:size=16384,seed=1182";
 
 }  // namespace atlas::app

@@ -6,6 +6,7 @@
 
 #include "app/command_line.h"
 #include "app/interrupt.h"
+#include "app/places.h"
 #include "engine/training/trainer.h"
 
 namespace atlas::app {
@@ -64,9 +65,10 @@ int runTrain(const TrainArguments& arguments) {
 }
 
 int runEval(const EvalArguments& arguments) {
-    const auto model = engine::loadModelConfig(arguments.model);
+    const auto modelDir = findModel(arguments.model);
+    const auto model = engine::loadModelConfig(modelDir);
     const auto data = engine::openDataset(arguments.data, model.patchSizePx);
-    const auto result = engine::evaluateModel(arguments.model, *data, interruptToken());
+    const auto result = engine::evaluateModel(modelDir, *data, interruptToken());
     auto json = result.toJson();
     json["data"] = arguments.data;
     json["data_fingerprint"] = data->fingerprint();
@@ -79,7 +81,7 @@ int runEval(const EvalArguments& arguments) {
         entry.erase("data");
         record["evaluations"][arguments.record] = entry;
         updated.trainingRecord = record.dump();
-        engine::saveModelConfig(arguments.model, updated);
+        engine::saveModelConfig(modelDir, updated);
     }
     if (arguments.json) {
         std::cout << json.dump(1) << std::endl;

@@ -6,6 +6,7 @@
 #include <QSurfaceFormat>
 #include <QTimer>
 #include <cstdlib>
+#include <filesystem>
 #include <iostream>
 
 #include "app/command_line.h"
@@ -37,6 +38,10 @@ int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
         throw std::runtime_error(
             "there is no display (DISPLAY is not set). Without one, use: atlasscope classify IMAGE "
             "--model NAME --out FOLDER");
+    if (!arguments.image.empty() && arguments.image.find(':') == std::string::npos &&
+        !std::filesystem::exists(arguments.image))
+        throw std::runtime_error("\"" + arguments.image +
+                                 "\" is neither a command nor a file; see atlasscope --help");
     QSurfaceFormat format;
     format.setVersion(3, 3);
     format.setProfile(QSurfaceFormat::CoreProfile);

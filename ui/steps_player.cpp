@@ -205,11 +205,7 @@ bool StepsPlayer::mouse(const QString& verb, const QJsonObject& at) {
 void StepsPlayer::expect(const QJsonObject& what) {
     const QString name = what.value("value").toString();
     const QJsonValue now = lookUp(window_->values(), name);
-    const auto text = [](const QJsonValue& v) {
-        return v.isString()
-                   ? v.toString()
-                   : QString::fromUtf8(QJsonDocument(QJsonArray{v}).toJson(QJsonDocument::Compact));
-    };
+    const auto text = [](const QJsonValue& v) { return v.toVariant().toString(); };
     if (now.isUndefined()) return fail(name + " is not there");
     if (what.contains("equals")) {
         const QJsonValue wanted = what.value("equals");

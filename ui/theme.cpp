@@ -55,7 +55,8 @@ void applyTheme(QApplication& app, const QString& name) {
         QPushButton:disabled { background: %1; color: %8; border-color: %4; }
         QListWidget, QTreeWidget, QTableWidget, QComboBox, QSpinBox, QLineEdit { border: 1px solid %4; border-radius: 3px; background: %2; color: %5; padding: 2px; }
         QListWidget::indicator, QCheckBox::indicator { width: 13px; height: 13px; border: 1px solid %8; border-radius: 2px; background: %2; }
-        QListWidget::indicator:checked, QCheckBox::indicator:checked { background: %6; border-color: %6; }
+        QListWidget::indicator:checked, QCheckBox::indicator:checked { background: %6; border-color: %6; image: url(%9); }
+        QListWidget::item:selected { background: %3; color: %5; }
         QProgressBar { border: 1px solid %4; border-radius: 3px; text-align: center; background: %2; min-height: 16px; }
         QProgressBar::chunk { background: %6; }
         QStatusBar { border-top: 1px solid %4; }
@@ -63,7 +64,7 @@ void applyTheme(QApplication& app, const QString& name) {
         QFrame#window.message { background: #7a2e2e; }
         QFrame#window.message QLabel { color: #ffffff; }
     )")
-            .arg(s.window, s.base, s.raised, s.line, s.text, s.accent, s.onAccent, s.faint));
+            .arg(s.window, s.base, s.raised, s.line, s.text, s.accent, s.onAccent, s.faint, name == "light" ? ":/icons/check-light.png" : ":/icons/check-dark.png"));
 }
 
 }  // namespace atlas::ui

@@ -61,6 +61,7 @@ TrainingPlan TrainingPlan::load(const std::filesystem::path& path) try {
     plan.model.name = model.at("name").get<std::string>();
     plan.model.description = model.value("description", "");
     plan.model.licence = model.value("licence", "");
+    plan.model.classColors = model.value("class_colors", plan.model.classColors);
     plan.model.patchSizePx = model.at("patch_size_pixels").get<int64_t>();
     if (plan.model.patchSizePx < 16 || plan.model.patchSizePx > 8192)
         throw ModelError("\"patch_size_pixels\" must lie between 16 and 8192");

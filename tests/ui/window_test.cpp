@@ -37,6 +37,7 @@ class WindowTest : public testing::Test {
         window_->resize(1300, 820);
         window_->show();
         ASSERT_TRUE(QTest::qWaitForWindowExposed(window_.get()));
+        QApplication::setActiveWindow(window_.get());  // no window manager gives it the focus
     }
 
     bool settle(int ms = 120000) {

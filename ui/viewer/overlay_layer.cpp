@@ -16,7 +16,8 @@ QRgb OverlayLayer::colorOf(float value) const {
         return index < colors.size() ? colors[index].rgba() : 0;
     }
     if (threshold > 0 && value < threshold) return 0;
-    return colorAt(colorMap, high > low ? (value - low) / (high - low) : 0).rgba();
+    const double t = high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 0;
+    return colorAt(colorMap, std::floor(t * 255 + 0.5) / 255).rgba();  // as picture() does
 }
 
 QImage OverlayLayer::picture(int x, int y, int w, int h) const {
