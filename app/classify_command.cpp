@@ -80,6 +80,12 @@ int runClassify(const ClassifyArguments& arguments) {
     for (const auto& image : images) {
         if (stop.stop_requested()) break;
         request.image = image;
+        if (!arguments.bands.empty() || !arguments.stretch.empty()) try {
+                request.display = parseDisplay(io::openImage(image, request.open)->info(),
+                                               arguments.bands, arguments.stretch);
+            } catch (const io::ReadError&) {
+                request.display.reset();  // the run says what is wrong with the image
+            }
         engine::ClassifyRun run(request, cache, classifier);
         if (!arguments.json) std::cerr << image << std::endl;
         const auto outcome = run.run(stop, [&](const engine::RunProgress& p) {

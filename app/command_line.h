@@ -17,6 +17,7 @@ int runInfo(const InfoArguments& arguments);
 struct ClassifyArguments {
     std::vector<std::string> images;  ///< files, folders or synthetic:...
     std::string model, out, resolution, region, device = "auto", precision = "fp32", alpha = "auto";
+    std::string bands, stretch;  ///< empty: chosen by what the image is
     double overlap = 0;
     bool attention = false, noMask = false, json = false;
 };

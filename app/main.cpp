@@ -58,6 +58,10 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     classify->add_flag("--no-mask", a.classify.noMask, "Classify background and empty parts too");
     classify->add_option("--alpha", a.classify.alpha,
                          "Is a band tagged as alpha transparency? auto, yes, no");
+    classify->add_option("--bands", a.classify.bands,
+                         "Bands taken for red, green, blue, e.g. 4,3,2");
+    classify->add_option("--stretch", a.classify.stretch,
+                         "none, percentile (2 to 98 %), minmax, or LOW,HIGH");
     classify->add_flag("--json", a.classify.json, "Print JSON");
     onCall(classify, a.classify, runClassify, code);
 
@@ -75,7 +79,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
 
     auto* eval = app.add_subcommand("eval", "Accuracy of a model on labelled images");
     eval->add_option("--data", a.eval.data, "As for train")->required();
-    eval->add_option("--model", a.eval.model, "Model folder, or the name of an installed model")->required();
+    eval->add_option("--model", a.eval.model, "Model folder, or the name of an installed model")
+        ->required();
     eval->add_option("--record", a.eval.record,
                      "Write the result under this name into the model's training record");
     eval->add_flag("--json", a.eval.json, "Print JSON");

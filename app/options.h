@@ -4,12 +4,16 @@
 
 #include <string>
 
-#include "io/image_source.h"
+#include "io/color_source.h"
 #include "io/reader_registry.h"
 
 namespace atlas::app {
 
 io::AlphaChoice parseAlpha(const std::string& text);
+/// `bands` like 4,3,2 (from 1), `stretch` none, percentile, minmax or LOW,HIGH, over the defaults
+/// of an image; empty texts leave them.
+io::DisplaySettings parseDisplay(const io::ImageInfo& info, const std::string& bands,
+                                 const std::string& stretch);
 /// X,Y,W,H in level-0 pixels.
 io::Rect parseRegion(const std::string& text);
 

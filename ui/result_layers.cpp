@@ -48,6 +48,8 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
     static int revision = 0;
     ++revision;
     std::vector<OverlayLayer> layers;
+    const bool isNew = std::none_of(before.begin(), before.end(),
+                                    [](const OverlayLayer& l) { return l.id == "prediction"; });
     const auto add = [&](const QString& id, const QString& title,
                          const io::GridRaster& raster) -> OverlayLayer& {
         OverlayLayer layer;
@@ -67,7 +69,7 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
     prediction.kind = OverlayLayer::Kind::Classes;
     prediction.classNames = look.classNames;
     prediction.colors = look.classColors;
-    if (before.empty()) prediction.visible = true;
+    if (isNew) prediction.visible = true;
     auto& probability = add("probability", tr("probability"), results.probabilities);
     probability.classNames = look.classNames;
     probability.title = tr("probability: %1").arg(look.classNames.value(probability.band));
@@ -76,20 +78,20 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
     for (size_t k = 0; k < results.attention.size(); ++k) {
         auto& attention = add(QString("attention%1").arg(k),
                               tr("attention %1").arg(look.scaleTitle(k)), results.attention[k]);
-        if (before.empty()) attention.colorMap = "inferno";
+        if (isNew) attention.colorMap = "inferno";
         attention.scaleToData();
     }
     if (results.hasAttention()) {
         auto& mass = add("mass", {}, results.mass);
-        if (before.empty()) mass.colorMap = "magma";
-        for (size_t k = 0; k < look.tokenSidesUm.size(); ++k)
-            mass.classNames.size() > static_cast<int>(k)
-                ? void()
-                : void(mass.classNames << look.scaleTitle(k));
+        if (isNew) mass.colorMap = "magma";
+        mass.classNames.clear();
+        for (size_t k = 0; k < look.tokenSidesUm.size(); ++k) mass.classNames << look.scaleTitle(k);
         mass.title = tr("mass on %1").arg(look.scaleTitle(static_cast<size_t>(mass.band)));
         mass.low = 0;
         mass.high = 1;
     }
+    for (const auto& old : before)
+        if (old.id == "foreground") layers.push_back(old);
     return layers;
 }
 

@@ -5,6 +5,12 @@
 #include <QPalette>
 #include <QStyleFactory>
 
+// The icons lie in a static library, whose resources the linker would drop. Outside of namespaces,
+// as the macro asks.
+static void keepIcons() {
+    Q_INIT_RESOURCE(icons);
+}
+
 namespace atlas::ui {
 namespace {
 
@@ -38,6 +44,7 @@ QPalette paletteOf(const Shades& s) {
 }  // namespace
 
 void applyTheme(QApplication& app, const QString& name) {
+    keepIcons();
     const Shades& s = name == "light" ? kLight : kDark;
     app.setStyle(QStyleFactory::create("Fusion"));
     app.setPalette(paletteOf(s));
@@ -56,6 +63,7 @@ void applyTheme(QApplication& app, const QString& name) {
         QListWidget, QTreeWidget, QTableWidget, QComboBox, QSpinBox, QLineEdit { border: 1px solid %4; border-radius: 3px; background: %2; color: %5; padding: 2px; }
         QListWidget::indicator, QCheckBox::indicator { width: 13px; height: 13px; border: 1px solid %8; border-radius: 2px; background: %2; }
         QListWidget::indicator:checked, QCheckBox::indicator:checked { background: %6; border-color: %6; image: url(%9); }
+        QListWidget::item { padding: 2px; }
         QListWidget::item:selected { background: %3; color: %5; }
         QProgressBar { border: 1px solid %4; border-radius: 3px; text-align: center; background: %2; min-height: 16px; }
         QProgressBar::chunk { background: %6; }
@@ -64,7 +72,8 @@ void applyTheme(QApplication& app, const QString& name) {
         QFrame#window.message { background: #7a2e2e; }
         QFrame#window.message QLabel { color: #ffffff; }
     )")
-            .arg(s.window, s.base, s.raised, s.line, s.text, s.accent, s.onAccent, s.faint, name == "light" ? ":/icons/check-light.png" : ":/icons/check-dark.png"));
+            .arg(s.window, s.base, s.raised, s.line, s.text, s.accent, s.onAccent, s.faint,
+                 name == "light" ? ":/icons/check-light.png" : ":/icons/check-dark.png"));
 }
 
 }  // namespace atlas::ui

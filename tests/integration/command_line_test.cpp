@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/temporary_folder.h"
@@ -109,6 +110,57 @@ TEST(CommandLine, AFullDiskIsSaidAndLeavesPublishedResultsWhole) {
     EXPECT_TRUE(std::filesystem::exists(before["folder"].get<std::string>() + "/run.json"));
     // With room again, the run goes on where it stood.
     EXPECT_EQ(nlohmann::json::parse(call("classify" + tail).out)[0]["state"], "done");
+}
+
+TEST(CommandLine, TheMosaicAgreesWithItsPolygons) {
+    const auto mosaic = test::dataRoot() / "data/train/ucm_val_mosaic.tif";
+    ATLAS_REQUIRE_DATA(mosaic);
+    const test::TemporaryFolder folder;
+    const std::string tail =
+        " --json --model landuse --out " + folder.path().string() + " " + mosaic.string();
+    EXPECT_NE(call("classify" + tail).out.find("does not say its resolution"), std::string::npos);
+    const Result r = call("classify --resolution 0.3m" + tail);
+    ASSERT_EQ(r.code, 0) << r.out;
+    const auto read = [](const std::filesystem::path& path) {
+        std::ifstream file(path);
+        return nlohmann::json::parse(file);
+    };
+    const auto tiles =
+        read(nlohmann::json::parse(r.out)[0]["folder"].get<std::string>() + "/tiles.geojson");
+    const auto blocks = read(test::dataRoot() / "data/train/ucm_val_mosaic.geojson");
+    std::map<std::pair<int, int>, std::string> truth;
+    for (const auto& block : blocks["features"]) {
+        const auto& corner = block["geometry"]["coordinates"][0][0];
+        for (int i = 0; i < 10; ++i)
+            truth[{corner[0].get<int>() + i % 5 * 256, corner[1].get<int>() + i / 5 * 256}] =
+                block["properties"]["classification"]["name"];
+    }
+    ASSERT_EQ(tiles["features"].size(), truth.size());
+    int right = 0;
+    for (const auto& tile : tiles["features"]) {
+        const auto& corner = tile["geometry"]["coordinates"][0][0];
+        right += truth.at({corner[0], corner[1]}) == tile["properties"]["classification"]["name"];
+    }
+    // 91.9 % of the same tiles before they were compressed again into the mosaic.
+    EXPECT_GE(right, 210 * 87 / 100);
+}
+
+TEST(CommandLine, BandsAndStretchAreChoices) {
+    const auto raster = test::dataRoot() / "data/geo/LE7_stack_8band_int16.tif";
+    ATLAS_REQUIRE_DATA(raster);
+    const test::TemporaryFolder folder;
+    const std::string tail = " --json --model landuse --resolution 0.3m --out " +
+                             folder.path().string() + " " + raster.string();
+    const auto first = nlohmann::json::parse(call("classify --bands 4,3,2" + tail).out)[0];
+    const auto second =
+        nlohmann::json::parse(call("classify --bands 3,2,1 --stretch 0,4000" + tail).out)[0];
+    EXPECT_EQ(first["state"], "done");
+    EXPECT_EQ(second["state"], "done");
+    EXPECT_NE(first["folder"], second["folder"]);
+    EXPECT_EQ(nlohmann::json::parse(call("classify --bands 40,3,2" + tail).out)[0]["state"],
+              "failed");
+    EXPECT_NE(call("classify --stretch much" + tail, true).out.find("--stretch is"),
+              std::string::npos);
 }
 
 TEST(CommandLine, EvalPrintsAccuracyAndConfusion) {

@@ -238,6 +238,26 @@ TEST_F(WindowTest, ShowsMapCoordinatesAndAMessageForWhatIsNoImage) {
     EXPECT_EQ(values()["width"].toInt(), 791);  // the image before stays
 }
 
+TEST_F(WindowTest, PreviewsTheMaskAndChangesBands) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/slides/CMU-1-Small-Region.svs");
+    open(copyOf("slides/CMU-1-Small-Region.svs"));
+    const QImage before = drawn();
+    QTest::mouseClick(window_->findChild<QPushButton*>("run.maskPreview"), Qt::LeftButton);
+    ASSERT_TRUE(settle());
+    EXPECT_TRUE(values()["layers"].toObject()["foreground"].toObject()["visible"].toBool());
+    EXPECT_GT(difference(at(before, 100, 100), at(drawn(), 100, 100)), 40);  // glass is dimmed
+    window_->setLayer("foreground", {{"visible", false}});
+    io::DisplaySettings red;
+    red.bands = {0, 0, 0};
+    window_->setDisplay(red);
+    ASSERT_TRUE(settle());
+    QTest::qWait(100);
+    ASSERT_TRUE(settle());
+    const QColor grey = at(drawn(), 1110, 1480);
+    EXPECT_LE(std::abs(grey.red() - grey.blue()), 1);
+    EXPECT_EQ(window_->findChild<QComboBox*>("layers.channel2")->currentIndex(), 0);
+}
+
 TEST_F(WindowTest, LightThemeIsLight) {
     window_->setTheme("light");
     EXPECT_GT(window_->palette().color(QPalette::Window).lightness(), 200);

@@ -36,6 +36,8 @@ MainWindow::MainWindow(const WindowOptions& options)
         if (!region.isEmpty()) runPanel_->setArea(RunPanel::Area::Rectangle);
     });
     connect(canvas_, &Canvas::filesDropped, this, &MainWindow::openDropped);
+    connect(runPanel_, &RunPanel::maskPreviewAsked, this, &MainWindow::previewMask);
+    connect(layersPanel_, &LayersPanel::displayEdited, this, &MainWindow::setDisplay);
     connect(runPanel_, &RunPanel::startAsked, this, &MainWindow::startRun);
     connect(runPanel_, &RunPanel::cancelAsked, this, [this] { runs_->cancelAll(); });
     connect(layersPanel_, &LayersPanel::visibilityChanged, this,
@@ -166,9 +168,94 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     for (const auto& warning : info.warnings) notes << QString::fromStdString(warning);
     if (!notes.isEmpty()) showMessage(tr("Note: %1").arg(notes.join("; ")));
     applyLayers();
+    showDisplay();
     rememberRecent(path);
     restoreRuns();
     Q_EMIT imageOpened(path);
+}
+
+void MainWindow::showDisplay() {
+    QStringList names;
+    for (const auto& band : image_->info().bands) names << QString::fromStdString(band.name);
+    layersPanel_->setDisplay(names, image_->settings());
+}
+
+void MainWindow::setDisplay(const io::DisplaySettings& settings) {
+    if (!image_) return;
+    opening_ = true;
+    const int number = ++openNumber_;
+    openers_.emplace_back([this, number, settings, source = image_->source()] {
+        std::shared_ptr<const io::ColorSource> image;
+        QString error;
+        try {
+            image = std::make_shared<io::ColorSource>(source, settings, cache_);
+        } catch (const std::exception& problem) {
+            error = QString::fromUtf8(problem.what());
+        }
+        QMetaObject::invokeMethod(
+            this,
+            [this, image, error, number] {
+                if (number != openNumber_) return;
+                opening_ = false;
+                if (!image) return showMessage(error);
+                const QPointF centre = canvas_->transform().centre();
+                const double scale = canvas_->transform().scale();
+                image_ = image;
+                std::optional<double> um;
+                if (image_->info().resolution) um = image_->info().resolution->umPerPixelX;
+                canvas_->setImage(image_, um, um && image_->info().resolution->ground);
+                canvas_->goTo(centre, scale);
+                applyLayers();
+                showDisplay();
+            },
+            Qt::QueuedConnection);
+    });
+}
+
+void MainWindow::previewMask() {
+    if (!image_) return;
+    if (auto* old = layer("foreground")) {  // a second press takes it away
+        old->visible = !old->visible;
+        return applyLayers();
+    }
+    opening_ = true;
+    const int number = openNumber_;
+    openers_.emplace_back([this, number, image = image_] {
+        engine::ForegroundMap map;
+        QString error;
+        try {
+            map = engine::findForeground(*image);
+        } catch (const std::exception& problem) {
+            error = QString::fromUtf8(problem.what());
+        }
+        QMetaObject::invokeMethod(
+            this,
+            [this, map, error, number] {
+                if (number != openNumber_) return;
+                opening_ = false;
+                error.isEmpty() ? addMaskLayer(map) : showMessage(error);
+            },
+            Qt::QueuedConnection);
+    });
+}
+
+void MainWindow::addMaskLayer(const engine::ForegroundMap& map) {
+    const auto& full = image_->info().levels[0];
+    auto raster = std::make_shared<io::GridRaster>(map.width, map.height, 1);
+    raster->cellWidth = static_cast<double>(full.width) / map.width;
+    raster->cellHeight = static_cast<double>(full.height) / map.height;
+    for (size_t i = 0; i < map.inside.size(); ++i) raster->values[i] = map.inside[i];
+    OverlayLayer l;
+    l.id = "foreground";
+    l.title = tr("mask");
+    l.kind = OverlayLayer::Kind::Classes;
+    l.raster = raster;
+    l.classNames = {tr("left out"), tr("classified")};
+    l.colors = {QColor(40, 40, 46), QColor(86, 180, 233)};
+    l.opacity = 0.45;
+    l.visible = true;
+    layers_.push_back(l);
+    applyLayers();
 }
 
 void MainWindow::restoreRuns() {

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "engine/pipeline/run_plan.h"
 #include "ui/panels/images_panel.h"
 #include "ui/panels/layers_panel.h"
 #include "ui/panels/run_panel.h"
@@ -43,6 +44,10 @@ class MainWindow : public QMainWindow {
     void queueImages(const QStringList& images);
     void setTheme(const QString& name);
     void probe(const QPointF& imagePoint);
+    /// Shows what the mask would leave out, as a layer.
+    void previewMask();
+    /// Other bands or stretch; the view stays.
+    void setDisplay(const io::DisplaySettings& settings);
     void setScale(int scale);
     bool setLayer(const QString& id, const QJsonObject& changes);
 
@@ -79,6 +84,8 @@ class MainWindow : public QMainWindow {
     QAction* addNamedAction(QWidget* where, const char* name, const QString& text,
                             const QKeySequence& key, std::function<void()> run);
     void openDropped(const QStringList& paths);
+    void addMaskLayer(const engine::ForegroundMap& map);
+    void showDisplay();
     void onOpened(const QString& path, std::shared_ptr<const io::ColorSource> image,
                   const QString& error);
     void restoreRuns();

@@ -56,6 +56,33 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     form->addRow(tr("Colours"), map_);
     layout->addWidget(settings_);
     settings_->setVisible(false);
+    imageSettings_ = new QWidget;
+    auto* imageForm = new QFormLayout(imageSettings_);
+    imageForm->setContentsMargins(0, 0, 0, 0);
+    const std::array<QString, 3> titles{tr("Red"), tr("Green"), tr("Blue")};
+    for (size_t c = 0; c < channels_.size(); ++c) {
+        channels_[c] = new QComboBox;
+        channels_[c]->setObjectName(QString("layers.channel%1").arg(c));
+        channels_[c]->setToolTip(tr("Band shown, and classified, as this colour"));
+        imageForm->addRow(titles[c], channels_[c]);
+    }
+    stretch_ = new QComboBox;
+    stretch_->setObjectName("layers.stretch");
+    stretch_->setToolTip(tr("How values become brightness; nodata is left out"));
+    stretch_->addItems(
+        {tr("none (0 to 255)"), tr("2 to 98 % of the values"), tr("smallest to largest")});
+    imageForm->addRow(tr("Stretch"), stretch_);
+    layout->addWidget(imageSettings_);
+    imageSettings_->setVisible(false);
+    const auto emitDisplay = [this] {
+        if (filling_) return;
+        for (size_t c = 0; c < channels_.size(); ++c)
+            display_.bands[c] = channels_[c]->currentIndex();
+        display_.stretch = static_cast<io::Stretch>(stretch_->currentIndex());
+        Q_EMIT displayEdited(display_);
+    };
+    for (auto* channel : channels_) connect(channel, &QComboBox::activated, this, emitDisplay);
+    connect(stretch_, &QComboBox::activated, this, emitDisplay);
     connect(list_, &QListWidget::itemChanged, this, [this](QListWidgetItem* item) {
         if (!filling_)
             Q_EMIT visibilityChanged(item->data(Qt::UserRole).toString(),
@@ -99,6 +126,19 @@ void LayersPanel::setLayers(const std::vector<OverlayLayer>& layers, bool imageV
     showSettings();
 }
 
+void LayersPanel::setDisplay(const QStringList& bandNames, const io::DisplaySettings& settings) {
+    filling_ = true;
+    display_ = settings;
+    for (size_t c = 0; c < channels_.size(); ++c) {
+        channels_[c]->clear();
+        channels_[c]->addItems(bandNames);
+        channels_[c]->setCurrentIndex(settings.bands[c]);
+    }
+    stretch_->setCurrentIndex(std::min(static_cast<int>(settings.stretch), stretch_->count() - 1));
+    filling_ = false;
+    showSettings();
+}
+
 QString LayersPanel::selected() const {
     return list_->currentItem() ? list_->currentItem()->data(Qt::UserRole).toString() : QString();
 }
@@ -114,6 +154,7 @@ void LayersPanel::showSettings() {
         return l.id == id && !id.isEmpty();
     });
     settings_->setVisible(layer != layers_.end());
+    imageSettings_->setVisible(id.isEmpty() && list_->currentItem() && channels_[0]->count() > 0);
     if (layer == layers_.end()) return;
     filling_ = true;
     const bool magnitude = layer->kind == OverlayLayer::Kind::Magnitude;

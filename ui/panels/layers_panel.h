@@ -8,8 +8,10 @@
 #include <QListWidget>
 #include <QSlider>
 #include <QWidget>
+#include <array>
 #include <vector>
 
+#include "io/color_source.h"
 #include "ui/viewer/overlay_layer.h"
 
 namespace atlas::ui {
@@ -24,10 +26,13 @@ class LayersPanel : public QWidget {
     /// The id of the selected layer; empty for the image.
     QString selected() const;
     void select(const QString& id);
+    /// Bands and stretch of the image, shown while its row is selected.
+    void setDisplay(const QStringList& bandNames, const io::DisplaySettings& settings);
 
   Q_SIGNALS:
     void visibilityChanged(QString id, bool visible);  ///< empty id: the image
     void edited(atlas::ui::OverlayLayer layer);
+    void displayEdited(atlas::io::DisplaySettings settings);
 
   private:
     void showSettings();
@@ -35,7 +40,10 @@ class LayersPanel : public QWidget {
 
     QListWidget* list_;
     QLabel* empty_;
-    QWidget* settings_;
+    QWidget *settings_, *imageSettings_;
+    std::array<QComboBox*, 3> channels_;
+    QComboBox* stretch_;
+    io::DisplaySettings display_;
     QSlider *opacity_, *threshold_;
     QLabel *opacityText_, *thresholdText_;
     QComboBox *band_, *map_;

@@ -79,7 +79,7 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
     resolutionText_ = new QLabel;
     resolutionText_->setWordWrap(true);
     resolutionText_->setProperty("faint", true);
-    mask_ = named(new QCheckBox(tr("leave out background and empty parts")), "run.mask", tr("Mask"),
+    mask_ = named(new QCheckBox(tr("leave out background")), "run.mask", tr("Mask"),
                   tr("Tissue by Otsu's threshold on slides; nodata on rasters"));
     attention_ = named(new QCheckBox(tr("attention maps of every scale")), "run.attention",
                        tr("Attention maps"), tr("Costs about a tenth more time"));
@@ -92,7 +92,13 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
     form->addRow(tr("Pixel size"), resolution_);
     form->addRow(resolutionText_);
     form->addRow(tr("Device"), device_);
-    form->addRow(mask_);
+    auto* preview = named(new QPushButton(tr("Preview")), "run.maskPreview", tr("Preview the mask"),
+                          tr("Show what would be left out"));
+    connect(preview, &QPushButton::clicked, this, &RunPanel::maskPreviewAsked);
+    auto* maskRow = new QHBoxLayout;
+    maskRow->addWidget(mask_, 1);
+    maskRow->addWidget(preview);
+    form->addRow(maskRow);
     form->addRow(attention_);
     layout->addLayout(form);
     auto* buttons = new QHBoxLayout;

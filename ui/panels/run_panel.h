@@ -45,6 +45,7 @@ class RunPanel : public QWidget {
     void startAsked();
     void cancelAsked();
     void modelChanged();
+    void maskPreviewAsked();
 
   private:
     void describeModel();
