@@ -69,8 +69,7 @@ void applyTheme(QApplication& app, const QString& name) {
         QProgressBar::chunk { background: %6; }
         QStatusBar { border-top: 1px solid %4; }
         QLabel[faint="true"] { color: %8; }
-        QFrame#window.message { background: #7a2e2e; }
-        QFrame#window.message QLabel { color: #ffffff; }
+        QFrame[message="true"] { background: %3; border: none; border-left: 4px solid %6; }
     )")
             .arg(s.window, s.base, s.raised, s.line, s.text, s.accent, s.onAccent, s.faint,
                  name == "light" ? ":/icons/check-light.png" : ":/icons/check-dark.png"));

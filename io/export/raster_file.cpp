@@ -156,6 +156,10 @@ void writeRasterFile(const std::filesystem::path& path, const GridRaster& raster
     std::error_code error;
     std::filesystem::rename(temporary, path, error);
     if (error) throw ReadError(path.string() + ": " + error.message());
+    // Class names do not fit into TIFF tags: GDAL keeps them in a file beside.
+    const std::string beside = temporary.string() + ".aux.xml";
+    if (std::filesystem::exists(beside))
+        std::filesystem::rename(beside, path.string() + ".aux.xml", error);
 }
 
 GridRaster readRasterFile(const std::filesystem::path& path) {

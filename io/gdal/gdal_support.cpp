@@ -17,9 +17,6 @@ void initialiseGdal() {
         CPLSetConfigOption("GDAL_NUM_THREADS", "1");
         CPLSetConfigOption("OPJ_NUM_THREADS", "1");
         CPLSetConfigOption("GDAL_HTTP_TIMEOUT", "20");
-        CPLSetConfigOption("GDAL_PAM_ENABLED", "YES");
-        // No sidecar files are written beside images that are only read.
-        CPLSetConfigOption("GDAL_PAM_PROXY_DIR", "/nonexistent");
     });
 }
 

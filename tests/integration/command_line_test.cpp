@@ -112,6 +112,27 @@ TEST(CommandLine, AFullDiskIsSaidAndLeavesPublishedResultsWhole) {
     EXPECT_EQ(nlohmann::json::parse(call("classify" + tail).out)[0]["state"], "done");
 }
 
+TEST(CommandLine, AKilledRunGoesOn) {
+    const test::TemporaryFolder folder;
+    const std::string program = std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope";
+    const std::string arguments = " classify --json --model scenes --out " +
+                                  folder.path().string() + " synthetic:size=4096,seed=8";
+    // Killed as soon as the journal holds something.
+    const std::string script =
+        "bash -c '" + program + arguments +
+        " >/dev/null 2>&1 & p=$!; for i in $(seq 400); do sleep 0.05; [ -s " +
+        folder.path().string() +
+        "/*/*.partial/journal ] && break; done; kill -9 $p; wait $p' 2>/dev/null";
+    EXPECT_NE(std::system(script.c_str()), 0);
+    int partial = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path()))
+        partial += entry.path().filename() == "journal";
+    EXPECT_EQ(partial, 1);
+    const auto run = nlohmann::json::parse(call(arguments).out)[0];
+    EXPECT_EQ(run["state"], "done");
+    EXPECT_EQ(run["contexts"], 16);
+}
+
 TEST(CommandLine, TheMosaicAgreesWithItsPolygons) {
     const auto mosaic = test::dataRoot() / "data/train/ucm_val_mosaic.tif";
     ATLAS_REQUIRE_DATA(mosaic);

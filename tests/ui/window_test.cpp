@@ -258,6 +258,17 @@ TEST_F(WindowTest, PreviewsTheMaskAndChangesBands) {
     EXPECT_EQ(window_->findChild<QComboBox*>("layers.channel2")->currentIndex(), 0);
 }
 
+TEST_F(WindowTest, AlphaCanBeOverridden) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/geo/pix4d_alpha_nodata.tif");
+    open(copyOf("geo/pix4d_alpha_nodata.tif"));
+    const QColor clear = at(drawn(), 4, 4);
+    window_->actionNamed("view.alphaNo")->trigger();
+    ASSERT_TRUE(settle());
+    QTest::qWait(100);
+    ASSERT_TRUE(settle());
+    EXPECT_GT(difference(clear, at(drawn(), 4, 4)), 10);
+}
+
 TEST_F(WindowTest, LightThemeIsLight) {
     window_->setTheme("light");
     EXPECT_GT(window_->palette().color(QPalette::Window).lightness(), 200);

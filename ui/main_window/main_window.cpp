@@ -117,11 +117,11 @@ void MainWindow::openImage(const QString& path) {
     opening_ = true;
     const int number = ++openNumber_;
     statusBar()->showMessage(tr("Opening %1 …").arg(path));
-    openers_.emplace_back([this, path, number] {
+    openers_.emplace_back([this, path, number, options = openOptions_] {
         std::shared_ptr<const io::ColorSource> image;
         QString error;
         try {
-            const auto source = io::openImage(path.toStdString());
+            const auto source = io::openImage(path.toStdString(), options);
             image = std::make_shared<io::ColorSource>(source, io::defaultDisplay(source->info()),
                                                       cache_);
         } catch (const std::exception& problem) {
@@ -160,10 +160,10 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     runPanel_->setImageOpen(true);
     runPanel_->setResolutionKnown(
         um.has_value(),
-        um ? tr("The image says %1 a pixel (%2).")
+        um ? tr("%1 a pixel (%2)")
                  .arg(QString::fromStdString(engine::lengthText(*um, info.resolution->ground)),
                       QString::fromStdString(info.resolution->origin))
-           : tr("The image does not say how large a pixel is."));
+           : tr("the image does not say it"));
     QStringList notes;
     for (const auto& warning : info.warnings) notes << QString::fromStdString(warning);
     if (!notes.isEmpty()) showMessage(tr("Note: %1").arg(notes.join("; ")));
@@ -270,6 +270,11 @@ std::filesystem::path MainWindow::outFor(const QString& image) const {
     return options_.userData / "results";
 }
 
+void MainWindow::setAlpha(io::AlphaChoice choice) {
+    openOptions_.alpha = choice;
+    if (image_) openImage(path_);
+}
+
 void MainWindow::openFolder(const QString& folder) {
     if (!QFileInfo(folder).isDir()) {
         showMessage(tr("%1: is no folder").arg(folder));
@@ -283,6 +288,7 @@ engine::RunRequest MainWindow::requestFor(const QString& image) const {
     request.image = image.toStdString();
     request.out = outFor(image);
     runPanel_->fill(request);
+    request.open = openOptions_;
     return request;
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/pipeline/run_plan.h"
+#include "io/reader_registry.h"
 #include "ui/panels/images_panel.h"
 #include "ui/panels/layers_panel.h"
 #include "ui/panels/run_panel.h"
@@ -40,6 +41,8 @@ class MainWindow : public QMainWindow {
     /// Opens in the background; imageOpened or a message follows.
     void openImage(const QString& path);
     void openFolder(const QString& folder);
+    /// What a band tagged as alpha is taken for, from now on; opens the image again.
+    void setAlpha(io::AlphaChoice choice);
     void startRun();
     void queueImages(const QStringList& images);
     void setTheme(const QString& name);
@@ -112,6 +115,7 @@ class MainWindow : public QMainWindow {
     std::shared_ptr<io::TileCache> cache_;
     std::shared_ptr<const io::ColorSource> image_;
     QString path_;
+    io::OpenOptions openOptions_;
     RunController* runs_;
     Canvas* canvas_;
     QStackedWidget* centre_;

@@ -35,6 +35,7 @@ void MainWindow::buildCentre() {
     layout->setSpacing(0);
     messageBar_ = new QFrame;
     messageBar_->setObjectName("window.message");
+    messageBar_->setProperty("message", true);
     auto* row = new QHBoxLayout(messageBar_);
     row->setContentsMargins(12, 6, 6, 6);
     messageText_ = new QLabel;
@@ -208,6 +209,19 @@ void MainWindow::buildActions() {
                    [this] { changeOpacity(-0.1); });
     addNamedAction(view, "view.moreOpacity", tr("More opacity"), QKeySequence("]"),
                    [this] { changeOpacity(0.1); });
+    view->addSeparator();
+    auto* alpha = view->addMenu(tr("&Band tagged as alpha"));
+    auto* alphaGroup = new QActionGroup(this);
+    const auto alphaChoice = [&](const char* name, const QString& text, io::AlphaChoice choice) {
+        auto* action = addNamedAction(alpha, name, text, {}, [this, choice] { setAlpha(choice); });
+        action->setCheckable(true);
+        action->setChecked(choice == io::AlphaChoice::Auto);
+        alphaGroup->addAction(action);
+    };
+    alphaChoice("view.alphaAuto", tr("Believe where the values look like it"),
+                io::AlphaChoice::Auto);
+    alphaChoice("view.alphaYes", tr("Is transparency"), io::AlphaChoice::Believe);
+    alphaChoice("view.alphaNo", tr("Is data"), io::AlphaChoice::Ignore);
     view->addSeparator();
     addNamedAction(view, "view.fullScreen", tr("F&ull screen"), QKeySequence("F11"),
                    [this] { isFullScreen() ? showNormal() : showFullScreen(); });

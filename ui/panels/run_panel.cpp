@@ -59,6 +59,7 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
     about_ = new QLabel;
     about_->setObjectName("run.about");
     about_->setWordWrap(true);
+    about_->setMinimumHeight(2 * about_->fontMetrics().lineSpacing());
     about_->setProperty("faint", true);
     area_ = named(new QComboBox, "run.area", tr("Area"),
                   tr("What to classify; draw a rectangle with R"));
@@ -77,7 +78,6 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
                         tr("Size of a pixel where the image does not say it, e.g. 0.5um or 0.3m"));
     resolution_->setPlaceholderText(tr("e.g. 0.5um or 0.3m"));
     resolutionText_ = new QLabel;
-    resolutionText_->setWordWrap(true);
     resolutionText_->setProperty("faint", true);
     mask_ = named(new QCheckBox(tr("leave out background")), "run.mask", tr("Mask"),
                   tr("Tissue by Otsu's threshold on slides; nodata on rasters"));

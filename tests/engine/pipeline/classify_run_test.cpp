@@ -91,6 +91,10 @@ TEST(ClassifyRun, AttentionMapsHaveTheirTokensAndSumToOne) {
                              "tiles.geojson", "overlay.png", "summary.json", "run.json"})
         EXPECT_TRUE(fs::exists(outcome.folder / name)) << name;
     EXPECT_FALSE(fs::exists(outcome.folder / "journal"));
+    EXPECT_NE(textOf(outcome.folder / "classes.tif.aux.xml").find("pivots in rows"),
+              std::string::npos);
+    for (const auto& entry : fs::directory_iterator(outcome.folder))
+        EXPECT_EQ(entry.path().filename().string().find(".tmp"), std::string::npos) << entry.path();
     const auto geojson = nlohmann::json::parse(textOf(outcome.folder / "tiles.geojson"));
     ASSERT_EQ(geojson["features"].size(), 2u);
     const auto& properties = geojson["features"][0]["properties"];
@@ -128,6 +132,20 @@ TEST(ClassifyRun, ACancelledRunIsKeptAndGoesOn) {
          {"classes.tif", "prob.tif", "attention_s1.tif", "tiles.csv", "tiles.geojson"})
         EXPECT_EQ(textOf(second.folder / name), textOf(undisturbed.folder / name)) << name;
     EXPECT_TRUE(runOf(sceneRequest(folder.path())).alreadyThere);
+}
+
+TEST(ClassifyRun, WhatTheUserLooksAtComesFirst) {
+    const test::TemporaryFolder folder;
+    std::stop_source stop;
+    ClassifyRun run(sceneRequest(folder.path()), std::make_shared<io::TileCache>(size_t{64} << 20));
+    run.setFocus(3500, 3500);
+    const RunOutcome outcome = run.run(stop.get_token(), [&](const RunProgress& p) {
+        if (p.done >= 1) stop.request_stop();
+    });
+    ASSERT_EQ(outcome.state, RunState::Cancelled);
+    const auto& classes = loadRun(outcome.folder).layers.classes;
+    EXPECT_FALSE(std::isnan(classes.at(0, 3, 3)));
+    EXPECT_TRUE(std::isnan(classes.at(0, 0, 0)));
 }
 
 TEST(ClassifyRun, OverlapBlendsOntoAFinerGrid) {
