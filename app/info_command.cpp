@@ -16,7 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kReadTile = 512;
-constexpr double kReadSeconds = 8;  // a check of everything gives up after that
+constexpr double kReadSeconds = 6;  // a check of everything gives up after that
 constexpr int kHopelessTiles = 24;  // unreadable ones in a row, with nothing read before
 
 json levelsOf(const io::ImageInfo& info) {

@@ -2,7 +2,6 @@
 #include "engine/training/trainer.h"
 
 #include <ATen/Context.h>
-#include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/randperm.h>
 
@@ -20,6 +19,8 @@
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
 #include "engine/training/batches.h"
+#include "engine/training/evaluate_network.h"
+#include "engine/training/optimiser.h"
 
 namespace atlas::engine {
 namespace {
@@ -30,84 +31,6 @@ using Clock = std::chrono::steady_clock;
 double secondsSince(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-bool isBuffer(const std::string& name) {
-    return name.ends_with(".running_mean") || name.ends_with(".running_var");
-}
-
-/// AdamW over one state dict; decay on matrices and kernels alone.
-class Optimiser {
-  public:
-    explicit Optimiser(const StateDict& weights) {
-        for (const auto& [name, tensor] : weights) {
-            if (isBuffer(name)) continue;
-            auto& group = tensor.dim() > 1 ? decayed_ : plain_;
-            group.parameters.push_back(tensor);
-            group.names.push_back(name);
-            group.first.push_back(at::zeros_like(tensor).detach());
-            group.second.push_back(at::zeros_like(tensor).detach());
-            group.steps.push_back(at::zeros({}, at::kFloat));
-        }
-    }
-
-    void step(double learningRate, double weightDecay, double clipNorm) {
-        const at::NoGradGuard noGradient;
-        const double scale = clipScale(clipNorm);
-        for (auto* group : {&decayed_, &plain_}) {
-            std::vector<at::Tensor> gradients, parameters, first, second, steps;
-            for (size_t i = 0; i < group->parameters.size(); ++i) {
-                const at::Tensor gradient = group->parameters[i].grad();
-                if (!gradient.defined()) continue;  // weight sets beyond the scales of the image
-                gradient.mul_(scale);
-                gradients.push_back(gradient);
-                parameters.push_back(group->parameters[i]);
-                first.push_back(group->first[i]);
-                second.push_back(group->second[i]);
-                steps.push_back(group->steps[i].add_(1));
-            }
-            at::_fused_adamw_(parameters, gradients, first, second, {}, steps, learningRate, 0.9,
-                              0.999, group == &decayed_ ? weightDecay : 0.0, 1e-8, false, false);
-            for (const auto& gradient : gradients) gradient.zero_();
-        }
-    }
-
-    void save(StateDict& state) const {
-        for (const auto* group : {&decayed_, &plain_})
-            for (size_t i = 0; i < group->names.size(); ++i) {
-                state["first/" + group->names[i]] = group->first[i];
-                state["second/" + group->names[i]] = group->second[i];
-                state["steps/" + group->names[i]] = group->steps[i];
-            }
-    }
-    void load(const StateDict& state) {
-        for (auto* group : {&decayed_, &plain_})
-            for (size_t i = 0; i < group->names.size(); ++i) {
-                group->first[i].copy_(state.at("first/" + group->names[i]));
-                group->second[i].copy_(state.at("second/" + group->names[i]));
-                group->steps[i].copy_(state.at("steps/" + group->names[i]));
-            }
-    }
-
-  private:
-    struct Group {
-        std::vector<std::string> names;
-        std::vector<at::Tensor> parameters, first, second, steps;
-    };
-
-    double clipScale(double clipNorm) const {
-        if (clipNorm <= 0) return 1;
-        double squares = 0;
-        for (const auto* group : {&decayed_, &plain_})
-            for (const auto& parameter : group->parameters)
-                if (parameter.grad().defined())
-                    squares += parameter.grad().square().sum().item<double>();
-        const double norm = std::sqrt(squares);
-        if (!std::isfinite(norm)) throw ModelError("training diverged: the gradient is not finite");
-        return std::min(1.0, clipNorm / (norm + 1e-6));
-    }
-
-    Group decayed_, plain_;
-};
 
 /// Weights, optimiser and averaged weights: what a checkpoint holds.
 struct State {
@@ -169,11 +92,6 @@ struct State {
     }
 };
 
-at::Tensor asTensor(Batch& batch, int64_t side) {
-    return at::from_blob(batch.pixels.data(),
-                         {static_cast<int64_t>(batch.labels.size()), 3, side, side}, at::kFloat);
-}
-
 /// Smoothed one-hot targets, [n, classes].
 at::Tensor targetsOf(const Batch& batch, int64_t classes, double smoothing) {
     at::Tensor targets = at::full({static_cast<int64_t>(batch.labels.size()), classes},
@@ -187,49 +105,6 @@ double betaSample(std::mt19937_64& random, double alpha) {
     std::gamma_distribution<double> gamma(alpha);
     const double a = gamma(random), b = gamma(random);
     return a + b > 0 ? a / (a + b) : 1;
-}
-
-Evaluation evaluateNetwork(const Atlas& network, const ModelConfig& model, const Dataset& data,
-                           bool bf16, const std::vector<int>& labelMap,
-                           const std::stop_token& stop) {
-    const at::NoGradGuard noGradient;
-    Evaluation result;
-    result.classNames = model.classNames;
-    result.arrangementOnly = data.arrangementOnly();
-    result.confusion.assign(model.classNames.size(), std::vector<int64_t>(model.classNames.size()));
-    BatchRequest request;
-    request.order.resize(data.size());
-    std::iota(request.order.begin(), request.order.end(), size_t{0});
-    request.batch = model.patchSizePx > 512 ? 4 : 32;
-    request.side = static_cast<int>(model.patchSizePx);
-    request.mean = model.mean;
-    request.std = model.std;
-    BatchLoader loader(data, request);
-    Batch batch;
-    const auto start = Clock::now();
-    int64_t seen = 0;
-    while (!stop.stop_requested() && loader.next(batch)) {
-        const Autocast autocast(bf16, at::kCPU);
-        const at::Tensor best = network.forward(asTensor(batch, model.patchSizePx), {}, {}, nullptr)
-                                    .to(at::kFloat)
-                                    .argmax(1);
-        for (size_t i = 0; i < batch.labels.size(); ++i) {
-            const auto predicted = best[static_cast<int64_t>(i)].item<int64_t>();
-            const int truth = labelMap[static_cast<size_t>(batch.labels[i])];
-            const bool hit = predicted == truth;
-            if (batch.shares[i] < 0.6) {
-                ++result.mixedCount;
-                result.mixedRight += hit;
-                continue;
-            }
-            ++result.count;
-            result.right += hit;
-            ++result.confusion[static_cast<size_t>(truth)][static_cast<size_t>(predicted)];
-        }
-        seen += static_cast<int64_t>(batch.labels.size());
-    }
-    result.secondsPerSample = seen ? secondsSince(start) / static_cast<double>(seen) : 0;
-    return result;
 }
 
 std::vector<int> identityMap(size_t count) {
@@ -432,70 +307,6 @@ Trainer::Trainer(TrainingPlan plan, const Dataset& data, const Dataset* validati
 
 bool Trainer::run(std::stop_token stop, const Report& report) {
     return Session(plan_, data_, validation_, out_).run(stop, report);
-}
-
-double Evaluation::classAccuracy(size_t label) const {
-    const auto& row = confusion[label];
-    const int64_t all = std::accumulate(row.begin(), row.end(), int64_t{0});
-    return all ? static_cast<double>(row[label]) / static_cast<double>(all) : 0;
-}
-
-double Evaluation::groupAccuracy(bool arrangement) const {
-    int64_t all = 0, hits = 0;
-    for (size_t label = 0; label < confusion.size(); ++label) {
-        if (label >= arrangementOnly.size() || arrangementOnly[label] != arrangement) continue;
-        all += std::accumulate(confusion[label].begin(), confusion[label].end(), int64_t{0});
-        hits += confusion[label][label];
-    }
-    return all ? static_cast<double>(hits) / static_cast<double>(all) : 0;
-}
-
-json Evaluation::toJson() const {
-    const auto interval = wilsonInterval(right, count);
-    json result = {{"samples", count},          {"accuracy", accuracy()},
-                   {"accuracy_95", interval},   {"seconds_per_sample", secondsPerSample},
-                   {"class_names", classNames}, {"per_class", json::object()},
-                   {"confusion", confusion}};
-    for (size_t i = 0; i < classNames.size(); ++i)
-        result["per_class"][classNames[i]] = classAccuracy(i);
-    if (mixedCount)
-        result["below_60_percent"] = {
-            {"samples", mixedCount},
-            {"accuracy", static_cast<double>(mixedRight) / static_cast<double>(mixedCount)}};
-    const auto special = std::count(arrangementOnly.begin(), arrangementOnly.end(), true);
-    if (special)
-        result["arrangement_only"] = {{"accuracy", groupAccuracy(true)},
-                                      {"chance", 1.0 / static_cast<double>(special)},
-                                      {"other_classes_accuracy", groupAccuracy(false)}};
-    return result;
-}
-
-std::array<double, 2> wilsonInterval(int64_t right, int64_t count) {
-    if (count == 0) return {0, 1};
-    const auto n = static_cast<double>(count);
-    const double p = static_cast<double>(right) / n, z = 1.959964;
-    const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
-    const double half = z / (1 + z * z / n) * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-    return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
-}
-
-Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data,
-                         std::stop_token stop) {
-    const ModelConfig model = loadModelConfig(modelDir);
-    std::vector<int> map;
-    for (const auto& name : data.classNames()) {
-        const auto found = std::find(model.classNames.begin(), model.classNames.end(), name);
-        if (found == model.classNames.end())
-            throw ModelError(modelDir.string() + ": the model has no class \"" + name +
-                             "\" of the data");
-        map.push_back(static_cast<int>(found - model.classNames.begin()));
-    }
-    StateDict weights = loadSafetensors(modelDir / "model.safetensors");
-    for (auto& [name, tensor] : weights)
-        if (tensor.is_floating_point()) tensor = tensor.to(at::kFloat);
-    Atlas network(model.network, weights);
-    network.fold();
-    return evaluateNetwork(network, model, data, false, map, stop);
 }
 
 }  // namespace atlas::engine

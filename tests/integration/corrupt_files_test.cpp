@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every corrupt file, for `info` and for a read of everything, in a process of its own: an error
-// or the readable part, within 10 s and 1 GiB, and no crash. Two seconds of the limit are for a
-// busy machine: the program itself gives up after 8.
+// or the readable part, within 10 s and 1 GiB, and no crash. Four seconds of the limit are for a
+// busy machine: the program itself gives up after 6.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+// MainWindow: the layers of a run, of the mask and of the probe, and what the pointer shows.
+#include <QStatusBar>
+#include <algorithm>
+#include <cmath>
+
+#include "ui/main_window/main_window.h"
+
+namespace atlas::ui {
+
+void MainWindow::previewMask() {
+    if (!image_) return;
+    if (auto* old = layer("foreground")) {  // a second press takes it away
+        old->visible = !old->visible;
+        return applyLayers();
+    }
+    opening_ = true;
+    const int number = openNumber_;
+    openers_.emplace_back([this, number, image = image_] {
+        engine::ForegroundMap map;
+        QString error;
+        try {
+            map = engine::findForeground(*image);
+        } catch (const std::exception& problem) {
+            error = QString::fromUtf8(problem.what());
+        }
+        QMetaObject::invokeMethod(
+            this,
+            [this, map, error, number] {
+                if (number != openNumber_) return;
+                opening_ = false;
+                error.isEmpty() ? addMaskLayer(map) : showMessage(error);
+            },
+            Qt::QueuedConnection);
+    });
+}
+
+void MainWindow::addMaskLayer(const engine::ForegroundMap& map) {
+    const auto& full = image_->info().levels[0];
+    auto raster = std::make_shared<io::GridRaster>(map.width, map.height, 1);
+    raster->cellWidth = static_cast<double>(full.width) / map.width;
+    raster->cellHeight = static_cast<double>(full.height) / map.height;
+    for (size_t i = 0; i < map.inside.size(); ++i) raster->values[i] = map.inside[i];
+    OverlayLayer l;
+    l.id = "foreground";
+    l.title = tr("mask");
+    l.kind = OverlayLayer::Kind::Classes;
+    l.raster = raster;
+    l.classNames = {tr("left out"), tr("classified")};
+    l.colors = {QColor(40, 40, 46), QColor(86, 180, 233)};
+    l.opacity = 0.45;
+    l.visible = true;
+    layers_.push_back(l);
+    applyLayers();
+}
+
+void MainWindow::refreshLive() {
+    const Job* job = runs_->running();
+    if (!job || QString::fromStdString(job->request.image) != path_ || !image_) return;
+    const QPointF centre = canvas_->transform().centre();
+    runs_->setFocus(centre.x(), centre.y());
+    engine::RunLayers results;
+    if (!runs_->snapshot(results) || look_.classNames.isEmpty()) return;
+    layers_ = makeLayers(results, look_, layers_);
+    applyLayers();
+}
+
+void MainWindow::showRun(const std::filesystem::path& folder) {
+    try {
+        const auto run = engine::loadRun(folder);
+        look_ = ModelLook::of(run);
+        layers_ = makeLayers(run.layers, look_, layers_);
+        if (!hasShownRequest_) {
+            shownRequest_ = requestFor(path_);
+            shownRequest_.modelDir = run.modelDir;
+            hasShownRequest_ = true;
+        }
+        applyLayers();
+    } catch (const std::exception& error) {
+        showMessage(QString::fromUtf8(error.what()));
+    }
+}
+
+void MainWindow::applyLayers() {
+    canvas_->setImageVisible(imageVisible_);
+    canvas_->setLayers(layers_);
+    layersPanel_->setLayers(layers_, imageVisible_);
+    onHover(hover_, hoverInside_);
+}
+
+OverlayLayer* MainWindow::layer(const QString& id) {
+    for (auto& l : layers_)
+        if (l.id == id) return &l;
+    return nullptr;
+}
+
+void MainWindow::toggleLayer(const QString& id) {
+    if (auto* l = layer(id)) {
+        l->visible = !l->visible;
+        layersPanel_->select(id);
+        applyLayers();
+    }
+}
+
+void MainWindow::setScale(int scale) {
+    const int count = static_cast<int>(look_.tokenSidesUm.size());
+    if (count == 0) return;
+    bool any = false;
+    for (int k = 0; k < count; ++k)
+        if (auto* l = layer(QString("attention%1").arg(k))) any |= l->visible;
+    scale_ = std::clamp(scale, 0, count - 1);
+    for (int k = 0; k < count; ++k)
+        if (auto* l = layer(QString("attention%1").arg(k))) l->visible = k == scale_ && any;
+    layersPanel_->select(QString("attention%1").arg(scale_));
+    applyLayers();
+}
+
+void MainWindow::stepScale(int by) {
+    setScale(scale_ + by);
+}
+
+void MainWindow::changeOpacity(double by) {
+    if (auto* l = layer(layersPanel_->selected())) {
+        l->opacity = std::clamp(l->opacity + by, 0.0, 1.0);
+        applyLayers();
+    }
+}
+
+bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
+    if (id == "image") {
+        imageVisible_ = changes.value("visible").toBool(imageVisible_);
+        applyLayers();
+        return true;
+    }
+    auto* l = layer(id);
+    if (!l) return false;
+    l->visible = changes.value("visible").toBool(l->visible);
+    l->opacity = changes.value("opacity").toDouble(l->opacity);
+    l->threshold = changes.value("threshold").toDouble(l->threshold);
+    l->colorMap = changes.value("colorMap").toString(l->colorMap);
+    const QJsonValue band = changes.value("band");
+    if (band.isString() && l->classNames.contains(band.toString()))
+        l->band = static_cast<int>(l->classNames.indexOf(band.toString()));
+    if (band.isDouble()) l->band = std::clamp(band.toInt(), 0, l->raster->bands - 1);
+    if (!band.isUndefined() && id == "probability")
+        l->title = tr("probability: %1").arg(l->classNames.value(l->band));
+    if (!band.isUndefined() && id == "mass")
+        l->title = tr("mass on %1").arg(l->classNames.value(l->band));
+    ++l->revision;
+    layersPanel_->select(id);
+    applyLayers();
+    return true;
+}
+
+void MainWindow::onHover(const QPointF& point, bool inside) {
+    hover_ = point;
+    hoverInside_ = inside;
+    pointer_ = {};
+    if (inside && image_) {
+        QStringList lines;
+        const auto* classes = layer("prediction");
+        const auto* probability = layer("probability");
+        const float label = classes ? classes->valueAt(point.x(), point.y()) : NAN;
+        if (!std::isnan(label)) {
+            pointer_["class"] = classes->classNames.value(static_cast<int>(label));
+            std::vector<std::pair<float, int>> ranked;
+            int column = 0, row = 0;
+            if (probability->raster->cellAt(point.x(), point.y(), column, row))
+                for (int b = 0; b < probability->raster->bands; ++b)
+                    ranked.emplace_back(probability->raster->at(b, column, row), b);
+            std::sort(ranked.rbegin(), ranked.rend());
+            if (!ranked.empty()) pointer_["probability"] = ranked.front().first;
+            for (size_t i = 0; i < std::min<size_t>(3, ranked.size()); ++i) {
+                const QColor color = classes->colors.at(static_cast<size_t>(ranked[i].second));
+                lines << QString("<span style='color:%1'>■</span> %2 <b>%3 %</b>")
+                             .arg(color.name(),
+                                  classes->classNames.value(ranked[i].second).toHtmlEscaped())
+                             .arg(100 * ranked[i].first, 0, 'f', ranked[i].first > 0.995 ? 0 : 1);
+            }
+            if (const auto* mass = layer("mass")) {
+                QStringList shares;
+                int c = 0, r = 0;
+                if (mass->raster->cellAt(point.x(), point.y(), c, r))
+                    for (int b = 0; b < mass->raster->bands; ++b) {
+                        const float value = mass->raster->at(b, c, r);
+                        if (std::isnan(value)) continue;
+                        pointer_[QString("mass%1").arg(b)] = value;
+                        shares << tr("%1: %2 %")
+                                      .arg(mass->classNames.value(b))
+                                      .arg(100 * value, 0, 'f', 0);
+                    }
+                if (!shares.isEmpty()) lines << tr("attention on %1").arg(shares.join(" · "));
+            }
+        } else if (classes) {
+            lines << tr("not classified here");
+        }
+        inspector_->setText(
+            lines.isEmpty()
+                ? tr("Classes and attention under the pointer will be here after a run.")
+                : lines.join("<br>"));
+    }
+    updateStatus();
+}
+
+void MainWindow::probe(const QPointF& point) {
+    if (!image_ || !hasShownRequest_) {
+        showMessage(tr("Run a model first: the probe shows what its network attended to."));
+        return;
+    }
+    probing_ = true;
+    statusBar()->showMessage(tr("Asking the network …"), 3000);
+    runs_->probe(image_, shownRequest_, scale_, point.x(), point.y());
+}
+
+void MainWindow::showProbe(const engine::ProbeResult& result) {
+    probing_ = false;
+    statusBar()->clearMessage();
+    static int revision = 1'000'000;
+    ++revision;
+    std::erase_if(layers_, [](const OverlayLayer& l) { return l.id.startsWith("probe"); });
+    QStringList lines;
+    probeValues_ = {};
+    std::vector<QRectF> boxes{
+        {result.contextX, result.contextY, result.contextWidth, result.contextHeight},
+        {result.token.x, result.token.y, result.token.cellWidth, result.token.cellHeight}};
+    for (size_t k = 0; k < result.scales.size(); ++k) {
+        probeValues_[QString("mass%1").arg(k)] = result.mass[k];
+        if (result.scales[k].width == 0) continue;
+        OverlayLayer l;
+        l.id = QString("probe%1").arg(k);
+        l.title = tr("probe: attention on %1").arg(look_.scaleTitle(k));
+        l.raster = std::make_shared<io::GridRaster>(result.scales[k]);
+        l.colorMap = "inferno";
+        l.low = 0;
+        l.high = *std::max_element(result.scales[k].values.begin(), result.scales[k].values.end());
+        l.threshold = l.high / 200;
+        l.opacity = 0.75;
+        l.visible = static_cast<int>(k) == scale_;
+        l.revision = revision;
+        layers_.push_back(l);
+        lines << tr("%1: %2 %").arg(look_.scaleTitle(k)).arg(100 * result.mass[k], 0, 'f', 0);
+    }
+    canvas_->setProbeBoxes(boxes);
+    applyLayers();
+    inspector_->setText(tr("The token under the probe attends to<br>%1").arg(lines.join("<br>")));
+}
+
+}  // namespace atlas::ui
