@@ -9,6 +9,7 @@
 #include "app/interrupt.h"
 #include "app/options.h"
 #include "app/places.h"
+#include "app/terminal.h"
 #include "engine/pipeline/classify_run.h"
 
 namespace atlas::app {
@@ -51,7 +52,8 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
 }
 
 void printProgress(const engine::RunProgress& p) {
-    if (p.state != engine::RunState::Running || p.contextsPerSecond <= 0) return;
+    if (p.state != engine::RunState::Running || p.contextsPerSecond <= 0 || !isTerminal(stderr))
+        return;
     std::fprintf(
         stderr,
         "\r  %lld of %lld contexts, %.1f a second, %.1f Mpx/s, %.0f s left, waiting for the %s   ",
@@ -102,7 +104,7 @@ int runClassify(const ClassifyArguments& arguments) {
                            {"already_there", outcome.alreadyThere},
                            {"warnings", outcome.warnings}});
         if (arguments.json) continue;
-        std::cerr << '\r';
+        if (isTerminal(stderr)) std::cerr << '\r';
         if (!outcome.error.empty()) std::cerr << "atlasscope: " << outcome.error << std::endl;
         for (const auto& warning : outcome.warnings)
             std::cerr << "  note: " << warning << std::endl;

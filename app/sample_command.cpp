@@ -5,6 +5,7 @@
 
 #include "app/command_line.h"
 #include "app/interrupt.h"
+#include "app/terminal.h"
 #include "io/synthetic/synthetic_source.h"
 
 namespace atlas::app {
@@ -14,7 +15,7 @@ int runSample(const SampleArguments& arguments) {
     struct Context {
         std::stop_token stop;
         bool quiet;
-    } context{interruptToken(), quiet};
+    } context{interruptToken(), quiet || !isTerminal(stderr)};
     io::writeSample(
         arguments.size, arguments.seed, arguments.out,
         [](double share, void* raw) {
@@ -29,7 +30,7 @@ int runSample(const SampleArguments& arguments) {
                                     {"seed", arguments.seed}}
                   << std::endl;
     else
-        std::cout << "\rwritten: " << arguments.out << " and its truth beside it (.truth.tif)"
+        std::cout << "written: " << arguments.out << " and its truth beside it (.truth.tif)"
                   << std::endl;
     return 0;
 }

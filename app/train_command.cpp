@@ -7,6 +7,7 @@
 #include "app/command_line.h"
 #include "app/interrupt.h"
 #include "app/places.h"
+#include "app/terminal.h"
 #include "engine/training/trainer.h"
 
 namespace atlas::app {
@@ -34,6 +35,7 @@ void printProgress(const engine::TrainingProgress& p, bool json) {
                       << std::endl;
         return;
     }
+    if (!epochEnd && !isTerminal(stdout)) return;
     std::printf(
         "\repoch %lld/%lld  %lld/%lld  loss %.4f  %s%.1f samples/s  %s left   ",
         static_cast<long long>(p.epoch), static_cast<long long>(p.epochs),
