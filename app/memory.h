@@ -8,7 +8,7 @@
 namespace atlas::app {
 
 /// Tensors of tens of MiB come and go; giving each back to the system costs more in page faults
-/// than the arithmetic (training: a third of the time). Keeps freed blocks below 32 MiB.
+/// than the arithmetic. Keeps freed blocks below 32 MiB.
 inline void keepLargeBlocks() {
 #ifdef __GLIBC__
     mallopt(M_MMAP_THRESHOLD, 32 << 20);

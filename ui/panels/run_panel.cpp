@@ -82,7 +82,7 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
     mask_ = named(new QCheckBox(tr("leave out background")), "run.mask", tr("Mask"),
                   tr("Tissue by Otsu's threshold on slides; nodata on rasters"));
     attention_ = named(new QCheckBox(tr("attention maps of every scale")), "run.attention",
-                       tr("Attention maps"), tr("Costs about a tenth more time"));
+                       tr("Attention maps"), tr("Costs more time"));
     mask_->setChecked(true);
     attention_->setChecked(true);
     form->addRow(tr("Model"), model_);
