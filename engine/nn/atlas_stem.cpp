@@ -10,15 +10,15 @@ constexpr double kDownEps = 1e-6;   // LayerNorm before each downsampling
 
 AtlasStem::AtlasStem(WeightReader& reader, const std::string& prefix, const AtlasConfig& config) {
     const int64_t c = config.stemWidth;
-    first_ = ConvNorm::read(reader, prefix + "conv0.0", prefix + "conv0.1", config.inChannels,
+    layers_.first = ConvNorm::read(reader, prefix + "conv0.0", prefix + "conv0.1", config.inChannels,
                             config.stemFirstWidth, 2, false, kEntryEps);
-    second_ = ConvNorm::read(reader, prefix + "conv0.3", prefix + "conv0.4", config.stemFirstWidth,
+    layers_.second = ConvNorm::read(reader, prefix + "conv0.3", prefix + "conv0.4", config.stemFirstWidth,
                              c, 2, false, kEntryEps);
-    units1_ = readUnits(reader, prefix + "conv1", c);
-    down1_ = {LayerNorm::read(reader, prefix + "ds1.norm", c, kDownEps),
+    layers_.units1 = readUnits(reader, prefix + "conv1", c);
+    layers_.down1 = {LayerNorm::read(reader, prefix + "ds1.norm", c, kDownEps),
               ConvNorm::read(reader, prefix + "ds1.conv", "", c, 2 * c, 2, false, 0)};
-    units2_ = readUnits(reader, prefix + "conv2", 2 * c);
-    down2_ = {LayerNorm::read(reader, prefix + "ds2.norm", 2 * c, kDownEps),
+    layers_.units2 = readUnits(reader, prefix + "conv2", 2 * c);
+    layers_.down2 = {LayerNorm::read(reader, prefix + "ds2.norm", 2 * c, kDownEps),
               ConvNorm::read(reader, prefix + "ds2.conv", "", 2 * c, config.dim, 2, false, 0)};
 }
 
@@ -36,9 +36,9 @@ AtlasStem::Units AtlasStem::readUnits(WeightReader& reader, const std::string& n
 }
 
 void AtlasStem::fold() {
-    first_.fold();
-    second_.fold();
-    for (auto* units : {&units1_, &units2_})
+    layers_.first.fold();
+    layers_.second.fold();
+    for (auto* units : {&layers_.units1, &layers_.units2})
         for (auto& unit : *units) {
             unit.first.fold();
             unit.second.fold();
@@ -63,12 +63,12 @@ at::Tensor AtlasStem::forward(const at::Tensor& image, const ForwardMode& mode,
         return x;
     };
     at::Tensor x = image.contiguous(at::MemoryFormat::ChannelsLast);
-    x = at::relu(first_(x, mode));
-    x = keep("stem.conv0", at::relu(second_(x, mode)));
-    x = keep("stem.conv1", runUnits(units1_, x, mode));
-    x = keep("stem.ds1", downsample(down1_, x, mode));
-    x = keep("stem.conv2", runUnits(units2_, x, mode));
-    x = keep("stem.ds2", downsample(down2_, x, mode));
+    x = at::relu(layers_.first(x, mode));
+    x = keep("stem.conv0", at::relu(layers_.second(x, mode)));
+    x = keep("stem.conv1", runUnits(layers_.units1, x, mode));
+    x = keep("stem.ds1", downsample(layers_.down1, x, mode));
+    x = keep("stem.conv2", runUnits(layers_.units2, x, mode));
+    x = keep("stem.ds2", downsample(layers_.down2, x, mode));
     return keep("stem.out", x);
 }
 

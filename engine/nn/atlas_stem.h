@@ -21,7 +21,6 @@ class AtlasStem {
     /// `trace`, where given, receives stem.conv0, conv1, ds1, conv2, ds2 and out.
     at::Tensor forward(const at::Tensor& image, const ForwardMode& mode, Trace* trace) const;
 
-  private:
     struct ResidualUnit {
         ConvNorm first, second;
     };
@@ -30,15 +29,23 @@ class AtlasStem {
         ConvNorm conv;
     };
     using Units = std::array<ResidualUnit, 3>;
+    struct Layers {
+        ConvNorm first, second;
+        Units units1;
+        Downsample down1;
+        Units units2;
+        Downsample down2;
+    };
+    /// For runners that compute the same in another way.
+    const Layers& layers() const { return layers_; }
 
+  private:
     static Units readUnits(WeightReader& reader, const std::string& name, int64_t width);
     static at::Tensor runUnits(const Units& units, at::Tensor x, const ForwardMode& mode);
     static at::Tensor downsample(const Downsample& layer, const at::Tensor& x,
                                  const ForwardMode& mode);
 
-    ConvNorm first_, second_;
-    Units units1_, units2_;
-    Downsample down1_, down2_;
+    Layers layers_;
 };
 
 }  // namespace atlas::engine

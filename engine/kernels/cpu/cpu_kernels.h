@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inner loops of the processor path, compiled once for every instruction set and chosen at run
+// time. Plain pointers, no LibTorch, one thread: whoever calls them splits the work.
+//
+// Maps are NHWC float32, channels padded to a multiple of kChannelGroup with zeros. Weights are
+// packed by packPanels() for the table that will read them.
+// Winograd: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", F(4x4, 3x3).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace atlas::engine {
+
+inline constexpr int kChannelGroup = 16;
+inline constexpr int kWinogradOutput = 4;                     ///< outputs along a tile's side
+inline constexpr int kWinogradInput = kWinogradOutput + 2;    ///< inputs along a tile's side
+inline constexpr int kWinogradCells = kWinogradInput * kWinogradInput;
+
+inline int paddedChannels(int64_t channels) {
+    return static_cast<int>((channels + kChannelGroup - 1) / kChannelGroup * kChannelGroup);
+}
+
+enum class Activation { None, Relu, Gelu };
+
+/// c[m, n] = act(bias[n] + sum over r < rows, i < k of a[r][m * lda + i] * b[r, i, n]).
+/// With lda below k the rows of `a` overlap: that is a convolution along a line.
+struct ProductTask {
+    const float* a[3] = {};
+    int rows = 1;
+    int64_t lda = 0;
+    int k = 0;
+    const float* b = nullptr;  ///< packed, [rows * k, n]
+    float* c = nullptr;
+    int64_t ldc = 0;
+    int64_t m = 0;
+    int n = 0;                    ///< a multiple of kChannelGroup
+    const float* bias = nullptr;  ///< [n] or null
+    Activation activation = Activation::None;
+};
+
+/// The line of tiles that a Winograd call works on.
+struct WinogradTiles {
+    const float* input = nullptr;  ///< pixel (-1, -1) of the first tile row
+    int64_t inputRow = 0;          ///< floats from a row to the next
+    float* output = nullptr;       ///< pixel (0, 0) of the first tile row
+    int64_t outputRow = 0;
+    const float* residual = nullptr;  ///< added to the output, laid out like it; or null
+    int64_t residualRow = 0;
+    int channelsIn = 0, channelsOut = 0;  ///< padded
+    int tilesPerRow = 0;
+    int64_t first = 0, count = 0;  ///< tiles, row by row
+    int64_t height = 0, width = 0;  ///< output pixels that exist
+    const float* bias = nullptr;
+    Activation activation = Activation::None;
+    float* cells = nullptr;  ///< transformed input or output, [kWinogradCells][stride]
+    int64_t cellStride = 0;
+};
+
+struct CpuKernels {
+    const char* name;
+    int panel;  ///< columns of a packed panel
+    void (*product)(const ProductTask& task);
+    /// tiles.cells[cell][tile][channelsIn] from tiles.input.
+    void (*winogradInput)(const WinogradTiles& tiles);
+    /// tiles.output from tiles.cells[cell][tile][channelsOut].
+    void (*winogradOutput)(const WinogradTiles& tiles);
+    /// LayerNorm over `channels` of each pixel, in place; padded channels stay 0.
+    void (*layerNorm)(float* x, int64_t pixels, int channels, const float* gamma,
+                      const float* beta, float eps);
+    /// x = GELU(x + bias) over rows of `width` (a multiple of 4).
+    void (*biasGelu)(float* x, int64_t rows, int64_t width, const float* bias);
+};
+
+/// The best table for this processor. ATLASSCOPE_ISA=portable|avx2|avx512 asks for another one.
+const CpuKernels& cpuKernels();
+/// Every table that this processor can run, the portable one first.
+std::vector<const CpuKernels*> usableCpuKernels();
+
+/// [k, n] row-major to panels of `panel` columns, each [k, width of the panel].
+std::vector<float> packPanels(const float* weights, int64_t k, int n, int panel);
+
+/// One of the 36 cells of G w G^T for a 3x3 kernel (row-major) of one channel pair, in double.
+void winogradWeights(const float* kernel, double* cells);
+
+}  // namespace atlas::engine

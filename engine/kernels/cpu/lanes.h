@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// A vector of floats as wide as the instruction set that this file is compiled for, and the few
+// functions that the kernels need of it. Included by the cpu_kernels_*.cpp files alone.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace atlas::engine::ATLAS_ISA {
+
+#if defined(__AVX512F__)
+inline constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+inline constexpr int kLanes = 8;
+#else
+inline constexpr int kLanes = 4;
+#endif
+
+#if defined(__GNUC__)
+using Lanes = float __attribute__((vector_size(kLanes * 4)));
+using Ints = int32_t __attribute__((vector_size(kLanes * 4)));
+
+inline Lanes load(const float* p) {
+    Lanes v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+inline void store(float* p, Lanes v) {
+    std::memcpy(p, &v, sizeof v);
+}
+inline Lanes splat(float x) {
+    return x - Lanes{};  // not +: adding 0 would change -0, so the compiler would keep it
+}
+inline Lanes larger(Lanes a, Lanes b) {
+    return a > b ? a : b;
+}
+inline Lanes smaller(Lanes a, Lanes b) {
+    return a < b ? a : b;
+}
+inline float sum(Lanes v) {
+    float total = 0;
+    for (int i = 0; i < kLanes; ++i) total += v[i];
+    return total;
+}
+#else
+// A compiler without vector extensions: loops that it may vectorise itself.
+struct Lanes {
+    float v[kLanes];
+    float operator[](int i) const { return v[i]; }
+};
+#define ATLAS_LANES_OPERATOR(op)                                    \
+    inline Lanes operator op(Lanes a, Lanes b) {                    \
+        for (int i = 0; i < kLanes; ++i) a.v[i] = a.v[i] op b.v[i]; \
+        return a;                                                   \
+    }
+ATLAS_LANES_OPERATOR(+)
+ATLAS_LANES_OPERATOR(-)
+ATLAS_LANES_OPERATOR(*)
+ATLAS_LANES_OPERATOR(/)
+#undef ATLAS_LANES_OPERATOR
+inline Lanes load(const float* p) {
+    Lanes v;
+    std::memcpy(v.v, p, sizeof v.v);
+    return v;
+}
+inline void store(float* p, Lanes v) {
+    std::memcpy(p, v.v, sizeof v.v);
+}
+inline Lanes splat(float x) {
+    Lanes v;
+    for (float& e : v.v) e = x;
+    return v;
+}
+inline Lanes operator*(float a, Lanes b) {
+    return splat(a) * b;
+}
+inline Lanes& operator+=(Lanes& a, Lanes b) {
+    return a = a + b;
+}
+inline Lanes larger(Lanes a, Lanes b) {
+    for (int i = 0; i < kLanes; ++i) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
+    return a;
+}
+inline Lanes smaller(Lanes a, Lanes b) {
+    for (int i = 0; i < kLanes; ++i) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+    return a;
+}
+inline float sum(Lanes v) {
+    float total = 0;
+    for (float e : v.v) total += e;
+    return total;
+}
+#endif
+
+/// erf by a rational approximation (odd degree 13 over degree 8 on [-4, 4]); error below 4e-7.
+inline Lanes erfOf(Lanes x) {
+    x = larger(smaller(x, splat(4.0f)), splat(-4.0f));
+    const Lanes y = x * x;
+    Lanes p = splat(-2.72614225801306e-10f);
+    p = p * y + splat(2.77068142495902e-08f);
+    p = p * y + splat(-2.10102402082508e-06f);
+    p = p * y + splat(-5.69250639462346e-05f);
+    p = p * y + splat(-7.34990630326855e-04f);
+    p = p * y + splat(-2.95459980854025e-03f);
+    p = p * y + splat(-1.60960333262415e-02f);
+    Lanes q = splat(-1.45660718464996e-05f);
+    q = q * y + splat(-2.13374055278905e-04f);
+    q = q * y + splat(-1.68282697438203e-03f);
+    q = q * y + splat(-7.37332916720468e-03f);
+    q = q * y + splat(-1.42647390514189e-02f);
+    return x * p / q;
+}
+
+inline Lanes geluOf(Lanes x) {
+    const Lanes half = x * splat(0.5f);
+    return half + half * erfOf(x * splat(0.70710678118654752f));
+}
+
+}  // namespace atlas::engine::ATLAS_ISA

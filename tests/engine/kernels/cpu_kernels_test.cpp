@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every instruction set's kernels against plain loops in float64.
+#include "engine/kernels/cpu/cpu_kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace atlas::engine {
+namespace {
+
+std::vector<float> randomFloats(size_t count, unsigned seed) {
+    std::mt19937 generator(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> values(count);
+    for (float& v : values) v = normal(generator);
+    return values;
+}
+
+double gelu(double x) {
+    return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
+}
+
+double activated(double x, Activation activation) {
+    if (activation == Activation::Relu) return std::max(0.0, x);
+    return activation == Activation::Gelu ? gelu(x) : x;
+}
+
+class CpuKernelsTest : public testing::TestWithParam<const CpuKernels*> {};
+
+TEST_P(CpuKernelsTest, ProductMatchesPlainLoops) {
+    const CpuKernels& kernels = *GetParam();
+    for (const int n : {16, 32, 48, 112})
+        for (const int64_t m : {1, 5, 14, 29}) {
+            for (const auto activation : {Activation::None, Activation::Relu, Activation::Gelu}) {
+                const int k = 21, rows = 3;
+                const int64_t lda = 6;  // below k: a convolution along a line
+                const size_t length = static_cast<size_t>((m - 1) * lda + k);
+                const auto a = randomFloats(rows * length, 1);
+                const auto b = randomFloats(static_cast<size_t>(rows * k * n), 2);
+                const auto bias = randomFloats(static_cast<size_t>(n), 3);
+                const auto packed = packPanels(b.data(), rows * k, n, kernels.panel);
+                std::vector<float> c(static_cast<size_t>(m * n));
+                ProductTask task;
+                for (size_t r = 0; r < 3; ++r) task.a[r] = a.data() + r * length;
+                task.rows = rows;
+                task.lda = lda;
+                task.k = k;
+                task.b = packed.data();
+                task.c = c.data();
+                task.ldc = n;
+                task.m = m;
+                task.n = n;
+                task.bias = bias.data();
+                task.activation = activation;
+                kernels.product(task);
+                for (int64_t i = 0; i < m; ++i)
+                    for (int j = 0; j < n; ++j) {
+                        double sum = bias[static_cast<size_t>(j)];
+                        for (size_t r = 0; r < 3; ++r)
+                            for (int x = 0; x < k; ++x)
+                                sum += double(a[r * length + static_cast<size_t>(i * lda + x)]) *
+                                       b[(r * k + static_cast<size_t>(x)) * n +
+                                         static_cast<size_t>(j)];
+                        ASSERT_NEAR(c[static_cast<size_t>(i * n + j)], activated(sum, activation),
+                                    2e-5)
+                            << n << ' ' << m;
+                    }
+            }
+        }
+}
+
+TEST_P(CpuKernelsTest, WinogradIsTheConvolution) {
+    const CpuKernels& kernels = *GetParam();
+    const int ci = 16, co = 32;
+    for (const auto& [height, width] : {std::pair{8, 12}, {5, 7}, {4, 1}}) {
+        const int tilesX = (width + 3) / 4, tilesY = (height + 3) / 4;
+        const int inRow = (tilesX * 4 + 2) * ci, outRow = width * co;
+        const auto input = randomFloats(static_cast<size_t>((tilesY * 4 + 2) * inRow), 4);
+        const auto weights = randomFloats(static_cast<size_t>(co * ci * 9), 5);
+        const auto bias = randomFloats(co, 6);
+        const auto residual = randomFloats(static_cast<size_t>(height * outRow), 7);
+        const int64_t tiles = tilesX * tilesY, stride = tiles * co + 16;
+        std::vector<float> in(static_cast<size_t>(kWinogradCells * stride)), out(in.size());
+        std::vector<float> result(residual.size(), NAN);
+        WinogradTiles t;
+        t.input = input.data();
+        t.inputRow = inRow;
+        t.output = result.data();
+        t.outputRow = outRow;
+        t.residual = residual.data();
+        t.residualRow = outRow;
+        t.channelsIn = ci;
+        t.channelsOut = co;
+        t.tilesPerRow = tilesX;
+        t.count = tiles;
+        t.height = height;
+        t.width = width;
+        t.bias = bias.data();
+        t.cells = in.data();
+        t.cellStride = stride;
+        kernels.winogradInput(t);
+        for (int cell = 0; cell < kWinogradCells; ++cell) {
+            std::vector<float> matrix(static_cast<size_t>(ci * co));
+            for (int o = 0; o < co; ++o)
+                for (int i = 0; i < ci; ++i) {
+                    double cells[kWinogradCells];
+                    winogradWeights(weights.data() + (o * ci + i) * 9, cells);
+                    matrix[static_cast<size_t>(i * co + o)] = static_cast<float>(cells[cell]);
+                }
+            const auto packed = packPanels(matrix.data(), ci, co, kernels.panel);
+            ProductTask p;
+            p.a[0] = in.data() + cell * stride;
+            p.lda = ci;
+            p.k = ci;
+            p.b = packed.data();
+            p.c = out.data() + cell * stride;
+            p.ldc = co;
+            p.m = tiles;
+            p.n = co;
+            kernels.product(p);
+        }
+        t.cells = out.data();
+        kernels.winogradOutput(t);
+        double worst = 0, peak = 0;
+        for (int y = 0; y < height; ++y)
+            for (int x = 0; x < width; ++x)
+                for (int o = 0; o < co; ++o) {
+                    double sum = bias[static_cast<size_t>(o)];
+                    for (int dy = 0; dy < 3; ++dy)
+                        for (int dx = 0; dx < 3; ++dx)
+                            for (int i = 0; i < ci; ++i)
+                                sum += double(input[static_cast<size_t>((y + dy) * inRow +
+                                                                        (x + dx) * ci + i)]) *
+                                       weights[static_cast<size_t>((o * ci + i) * 9 + dy * 3 + dx)];
+                    peak = std::max(peak, std::abs(sum));
+                    const auto at = static_cast<size_t>(y * outRow + x * co + o);
+                    worst = std::max(worst, std::abs(sum + residual[at] - result[at]));
+                }
+        EXPECT_LE(worst, 1e-5 * peak) << height << " x " << width;  // the issue asks for 1e-4
+    }
+}
+
+TEST_P(CpuKernelsTest, GeluIsTheExactOne) {
+    std::vector<float> x;
+    for (double v = -12; v <= 12; v += 1.0 / 64) x.push_back(static_cast<float>(v));
+    x.resize(x.size() / 4 * 4);
+    const auto before = x;
+    const std::vector<float> bias(x.size(), 0.25f);
+    GetParam()->biasGelu(x.data(), 1, static_cast<int64_t>(x.size()), bias.data());
+    for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], gelu(before[i] + 0.25), 3e-6);
+}
+
+TEST_P(CpuKernelsTest, LayerNormLeavesPaddedChannelsZero) {
+    const int channels = 20;
+    auto x = randomFloats(3 * 32, 8);
+    for (size_t p = 0; p < 3; ++p)
+        for (size_t c = channels; c < 32; ++c) x[p * 32 + c] = 0;
+    const auto before = x;
+    auto gamma = randomFloats(32, 9), beta = randomFloats(32, 10);
+    for (size_t c = channels; c < 32; ++c) gamma[c] = beta[c] = 0;
+    GetParam()->layerNorm(x.data(), 3, channels, gamma.data(), beta.data(), 1e-6f);
+    for (size_t p = 0; p < 3; ++p) {
+        double mean = 0, variance = 0;
+        for (size_t c = 0; c < channels; ++c) mean += before[p * 32 + c] / double(channels);
+        for (size_t c = 0; c < channels; ++c)
+            variance += std::pow(before[p * 32 + c] - mean, 2) / channels;
+        for (size_t c = 0; c < channels; ++c)
+            ASSERT_NEAR(x[p * 32 + c],
+                        (before[p * 32 + c] - mean) / std::sqrt(variance + 1e-6) * gamma[c] +
+                            beta[c],
+                        1e-5);
+        for (size_t c = channels; c < 32; ++c) ASSERT_EQ(x[p * 32 + c], 0);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryInstructionSet, CpuKernelsTest,
+                         testing::ValuesIn(usableCpuKernels()),
+                         [](const auto& table) { return std::string(table.param->name); });
+
+}  // namespace
+}  // namespace atlas::engine
