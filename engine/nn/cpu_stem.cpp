@@ -99,12 +99,6 @@ struct MapState {
     int64_t height = 0, width = 0, channels = 0;
 };
 
-AlignedFloats& threadScratch(int64_t floats) {
-    thread_local AlignedFloats scratch;
-    scratch.atLeast(floats);
-    return scratch;
-}
-
 }  // namespace
 
 class CpuStem::Impl {
@@ -333,7 +327,7 @@ class CpuStem::Impl {
         at::parallel_for(0, blocks, 1, [&](int64_t from, int64_t to) {
             // An odd stride of cache lines: 36 streams must not fall on the same sets.
             const int64_t stride = sized * wide + kChannelGroup;
-            float* scratch = threadScratch(2 * kWinogradCells * stride).data();
+            float* scratch = threadScratch(2 * kWinogradCells * stride);
             for (int64_t b = from; b < to; ++b) {
                 WinogradTiles t = task;
                 t.first = b * sized;

@@ -3,39 +3,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
-#include <memory>
-#include <new>
+
+#include "engine/nn/aligned_floats.h"
 
 namespace atlas::engine {
-
-/// Floats on a cache-line boundary, zero at first.
-class AlignedFloats {
-  public:
-    AlignedFloats() = default;
-    explicit AlignedFloats(int64_t count)
-        : data_(static_cast<float*>(
-              ::operator new(static_cast<size_t>(count) * sizeof(float), kAlignment))),
-          count_(count) {
-        std::memset(data_.get(), 0, static_cast<size_t>(count) * sizeof(float));
-    }
-    float* data() { return data_.get(); }
-    const float* data() const { return data_.get(); }
-    int64_t count() const { return count_; }
-    /// Contents are lost where it grows.
-    void atLeast(int64_t count) {
-        if (count > count_) *this = AlignedFloats(count);
-    }
-
-  private:
-    static constexpr std::align_val_t kAlignment{64};
-    struct Free {
-        void operator()(float* p) const { ::operator delete(p, kAlignment); }
-    };
-    std::unique_ptr<float, Free> data_;
-    int64_t count_ = 0;
-};
 
 class RowBuffer {
   public:

@@ -45,6 +45,15 @@ std::vector<float> packPanels(const float* weights, int64_t k, int n, int panel)
     return packed;
 }
 
+int64_t attentionScratch(const AttentionTask& task) {
+    int64_t keys = 0;
+    for (int s = 0; s < task.segments; ++s) keys += paddedChannels(task.segment[s].count);
+    const int64_t size = paddedChannels(task.headSize);
+    // Packed keys and values, the mask, one block of rows of scores and of results.
+    return keys * (size + size + 1) + kAttentionRows * (keys + kChannelGroup) +
+           kAttentionRows * size;
+}
+
 void winogradWeights(const float* kernel, double* cells) {
     constexpr double g[kWinogradInput][3] = {
         {1. / 4, 0, 0},           {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6},

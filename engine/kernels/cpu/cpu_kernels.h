@@ -57,6 +57,36 @@ struct WinogradTiles {
     int64_t cellStride = 0;
 };
 
+/// Keys and values of one window for one head; rows are `stride` floats apart.
+struct AttentionKeys {
+    const float* k = nullptr;
+    const float* v = nullptr;
+    int64_t stride = 0;
+    int count = 0;
+    const uint8_t* valid = nullptr;  ///< [count], 0 = not a key; null: all
+};
+
+inline constexpr int kMostKeySegments = 12;
+
+/// One window and head: softmax over the keys of all segments at once (spec 5.3). A query
+/// without a valid key gives 0.
+struct AttentionTask {
+    const float* q = nullptr;
+    int64_t queryStride = 0;
+    int queries = 0, headSize = 0;
+    float scale = 1;
+    int segments = 0;
+    AttentionKeys segment[kMostKeySegments];
+    float* out = nullptr;
+    int64_t outStride = 0;
+    float* mass = nullptr;      ///< [segments][queries], each one's share of the softmax; or null
+    float* received = nullptr;  ///< [keys of all segments]: weight summed over queries; or null
+    const uint8_t* validQuery = nullptr;  ///< [queries], for `received`; null: all
+    float* scratch = nullptr;             ///< attentionScratch() floats, on a cache line
+};
+inline constexpr int kAttentionRows = 28;  ///< queries whose scores are held at once
+int64_t attentionScratch(const AttentionTask& task);
+
 struct CpuKernels {
     const char* name;
     int panel;  ///< columns of a packed panel
@@ -68,8 +98,16 @@ struct CpuKernels {
     /// LayerNorm over `channels` of each pixel, in place; padded channels stay 0.
     void (*layerNorm)(float* x, int64_t pixels, int channels, const float* gamma,
                       const float* beta, float eps);
-    /// x = GELU(x + bias) over rows of `width` (a multiple of 4).
-    void (*biasGelu)(float* x, int64_t rows, int64_t width, const float* bias);
+    /// LayerNorm without scale and shift, from one place to another (spec 5; they are folded into
+    /// the layer that follows). Padded channels become 0.
+    void (*normalise)(const float* x, int64_t stride, float* out, int64_t outStride, int64_t rows,
+                      int channels, float eps);
+    /// out = x + y over rows of `width` floats (a multiple of kChannelGroup).
+    void (*add)(const float* x, int64_t xStride, const float* y, int64_t yStride, float* out,
+                int64_t outStride, int64_t rows, int64_t width);
+    /// out = max(out, x) over `count` floats (a multiple of kChannelGroup).
+    void (*maximum)(float* out, const float* x, int64_t count);
+    void (*attention)(const AttentionTask& task);
 };
 
 /// The best table for this processor. ATLASSCOPE_ISA=portable|avx2|avx512 asks for another one.

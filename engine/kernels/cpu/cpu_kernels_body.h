@@ -16,6 +16,7 @@ inline constexpr int kBlockRows = 14;  // 28 accumulators of 32 registers
 inline constexpr int kBlockRows = 6;  // 12 of 16
 #endif
 inline constexpr int kPanel = 2 * kLanes;
+inline constexpr int kInnerMost = 8192 / kPanel;  // a panel's part is 32 KiB at most
 
 #if defined(__GNUC__)
 #define ATLAS_INLINE inline __attribute__((always_inline))
@@ -29,49 +30,70 @@ ATLAS_INLINE Lanes activated(Lanes x, Activation activation) {
     return x;
 }
 
+/// A range of the inner dimension that is summed while its weights stay in the nearest cache.
+struct InnerRange {
+    int row = 0;               ///< of ProductTask::a
+    int first = 0, count = 0;  ///< of its k values
+    bool opens = false;        ///< c starts at the bias; otherwise at what it holds
+    bool closes = false;       ///< the activation follows
+};
+
 /// Rows x Columns lanes of c, starting at row `m` and column `n`.
 template <int Rows, int Columns>
-ATLAS_INLINE void productBlock(const ProductTask& t, int64_t m, int n, const float* panel) {
+ATLAS_INLINE void productBlock(const ProductTask& t, const InnerRange& range, int64_t m, int n,
+                               const float* b) {
     Lanes sums[Rows][Columns];
-    for (int i = 0; i < Rows; ++i)
-        for (int j = 0; j < Columns; ++j) sums[i][j] = splat(0);
-    const float* b = panel;
-    for (int r = 0; r < t.rows; ++r) {
-        const float* a = t.a[r] + m * t.lda;
-        for (int k = 0; k < t.k; ++k, b += Columns * kLanes) {
-            Lanes w[Columns];
-            for (int j = 0; j < Columns; ++j) w[j] = load(b + j * kLanes);
-#pragma GCC unroll 16
-            for (int i = 0; i < Rows; ++i) {
-                const Lanes x = splat(a[i * t.lda + k]);
-#pragma GCC unroll 2
-                for (int j = 0; j < Columns; ++j) sums[i][j] += x * w[j];
-            }
-        }
-    }
     float* c = t.c + m * t.ldc + n;
     for (int j = 0; j < Columns; ++j) {
-        const Lanes bias = t.bias ? load(t.bias + n + j * kLanes) : splat(0);
+        const Lanes bias = t.bias && range.opens ? load(t.bias + n + j * kLanes) : splat(0);
         for (int i = 0; i < Rows; ++i)
-            store(c + i * t.ldc + j * kLanes, activated(sums[i][j] + bias, t.activation));
+            sums[i][j] = range.opens ? bias : load(c + i * t.ldc + j * kLanes);
     }
+    const float* a = t.a[range.row] + m * t.lda + range.first;
+    for (int k = 0; k < range.count; ++k, b += Columns * kLanes) {
+        Lanes w[Columns];
+        for (int j = 0; j < Columns; ++j) w[j] = load(b + j * kLanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < Rows; ++i) {
+            const Lanes x = splat(a[i * t.lda + k]);
+#pragma GCC unroll 2
+            for (int j = 0; j < Columns; ++j) sums[i][j] += x * w[j];
+        }
+    }
+    for (int j = 0; j < Columns; ++j)
+        for (int i = 0; i < Rows; ++i)
+            store(c + i * t.ldc + j * kLanes,
+                  range.closes ? activated(sums[i][j], t.activation) : sums[i][j]);
 }
 
 template <int Columns, int Rows>
-void productRest(const ProductTask& t, int64_t m, int n, const float* panel, int rows) {
+void productRows(const ProductTask& t, const InnerRange& range, int64_t m, int n, const float* b,
+                 int64_t rows) {
     if (rows == Rows)
-        productBlock<Rows, Columns>(t, m, n, panel);
+        productBlock<Rows, Columns>(t, range, m, n, b);
     else if constexpr (Rows > 1)
-        productRest<Columns, Rows - 1>(t, m, n, panel, rows);
+        productRows<Columns, Rows - 1>(t, range, m, n, b, rows);
 }
 
 template <int Columns>
-void productPanel(const ProductTask& t, int n, const float* panel) {
-    int64_t m = 0;
-    for (; m + kBlockRows <= t.m; m += kBlockRows)
-        productBlock<kBlockRows, Columns>(t, m, n, panel);
-    if (m < t.m)
-        productRest<Columns, kBlockRows - 1>(t, m, n, panel, static_cast<int>(t.m - m));
+void productPanel(const ProductTask& t, int n, const float* b) {
+    // Blocks of rows as equal as can be: a short last one would waste the most.
+    const int64_t blocks = (t.m + kBlockRows - 1) / kBlockRows;
+    const int parts = (t.k + kInnerMost - 1) / kInnerMost;
+    for (int r = 0; r < t.rows; ++r)
+        for (int p = 0; p < parts; ++p) {
+            InnerRange range;
+            range.row = r;
+            range.first = t.k * p / parts;
+            range.count = t.k * (p + 1) / parts - range.first;
+            range.opens = r == 0 && p == 0;
+            range.closes = r + 1 == t.rows && p + 1 == parts;
+            for (int64_t i = 0; i < blocks; ++i) {
+                const int64_t first = t.m * i / blocks, end = t.m * (i + 1) / blocks;
+                productRows<Columns, kBlockRows>(t, range, first, n, b, end - first);
+            }
+            b += static_cast<int64_t>(range.count) * Columns * kLanes;
+        }
 }
 
 void product(const ProductTask& t) {
@@ -187,24 +209,194 @@ void layerNorm(float* x, int64_t pixels, int channels, const float* gamma, const
     }
 }
 
-void biasGelu(float* x, int64_t rows, int64_t width, const float* bias) {
-    for (int64_t r = 0; r < rows; ++r, x += width) {
-        int64_t c = 0;
-        for (; c + kLanes <= width; c += kLanes)
-            store(x + c, geluOf(load(x + c) + load(bias + c)));
-        for (; c < width; ++c) {
-            const Lanes value = geluOf(splat(x[c] + bias[c]));
-            x[c] = value[0];
+void normalise(const float* x, int64_t stride, float* out, int64_t outStride, int64_t rows,
+               int channels, float eps) {
+    const int padded = (channels + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+    const float inverse = 1.0f / static_cast<float>(channels);
+    for (int64_t i = 0; i < rows; ++i, x += stride, out += outStride) {
+        Lanes total = splat(0);
+        for (int c = 0; c < padded; c += kLanes) total += load(x + c);
+        const float mean = sum(total) * inverse;
+        Lanes squares = splat(0);
+        for (int c = 0; c < padded; c += kLanes) {
+            const Lanes d = load(x + c) - splat(mean);
+            squares += d * d;
+        }
+        const float variance =
+            (sum(squares) - static_cast<float>(padded - channels) * mean * mean) * inverse;
+        const float scale = 1.0f / __builtin_sqrtf((variance > 0 ? variance : 0) + eps);
+        for (int c = 0; c < padded; c += kLanes)
+            store(out + c, (load(x + c) - splat(mean)) * splat(scale));
+        for (int c = channels; c < padded; ++c) out[c] = 0;
+    }
+}
+
+void add(const float* x, int64_t xStride, const float* y, int64_t yStride, float* out,
+         int64_t outStride, int64_t rows, int64_t width) {
+    for (int64_t i = 0; i < rows; ++i, x += xStride, y += yStride, out += outStride)
+        for (int64_t c = 0; c < width; c += kLanes) store(out + c, load(x + c) + load(y + c));
+}
+
+void maximum(float* out, const float* x, int64_t count) {
+    for (int64_t i = 0; i < count; i += kLanes) store(out + i, larger(load(out + i), load(x + i)));
+}
+
+/// Keys [count][size] to panels of [size][keys]; missing keys are 0.
+void packKeys(const AttentionKeys& keys, int size, float* packed) {
+    const int padded = (keys.count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+    for (int first = 0; first < padded; first += kPanel) {
+        const int width = padded - first < kPanel ? padded - first : kPanel;
+        for (int j = 0; j < width; ++j) {
+            const bool present = first + j < keys.count;
+            const float* key = keys.k + (first + j) * keys.stride;
+            for (int i = 0; i < size; ++i) packed[i * width + j] = present ? key[i] : 0;
+        }
+        packed += size * width;
+    }
+}
+
+/// Values of all segments [keys][size] to panels of [keys][columns]; missing ones are 0.
+void packValues(const AttentionTask& t, int paddedSize, float* packed) {
+    for (int first = 0; first < paddedSize; first += kPanel) {
+        const int width = paddedSize - first < kPanel ? paddedSize - first : kPanel;
+        const int present = t.headSize - first < width ? t.headSize - first : width;
+        for (int s = 0; s < t.segments; ++s) {
+            const AttentionKeys& keys = t.segment[s];
+            const int padded = (keys.count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+            for (int j = 0; j < padded; ++j, packed += width) {
+                const float* value = keys.v + j * keys.stride + first;
+                for (int i = 0; i < width; ++i)
+                    packed[i] = j < keys.count && i < present ? value[i] : 0;
+            }
+        }
+    }
+}
+
+/// 0 for keys, -infinity elsewhere; false if all are keys.
+bool maskKeys(const AttentionTask& t, float* mask) {
+    bool any = false;
+    for (int s = 0; s < t.segments; ++s) {
+        const AttentionKeys& keys = t.segment[s];
+        const int padded = (keys.count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+        for (int j = 0; j < padded; ++j) {
+            const bool isKey = j < keys.count && (!keys.valid || keys.valid[j]);
+            *mask++ = isKey ? 0 : -__builtin_inff();
+            any = any || !isKey;
+        }
+    }
+    return any;
+}
+
+/// Scores to weights that are not divided by their sum yet; returns 1 / sum, or 0 without a key.
+float softmaxRow(const AttentionTask& t, float* scores, int keys, const float* mask, int query) {
+    Lanes most = splat(-__builtin_inff());
+    if (mask)
+        for (int j = 0; j < keys; j += kLanes) store(scores + j, load(scores + j) + load(mask + j));
+    for (int j = 0; j < keys; j += kLanes) most = larger(most, load(scores + j));
+    const float highest = largest(most);
+    const bool empty = highest == -__builtin_inff();
+    const Lanes scale = splat(t.scale), shift = splat(empty ? 0 : highest);
+    float total = 0;
+    float parts[kMostKeySegments];
+    int j = 0;
+    for (int s = 0; s < t.segments; ++s) {
+        const int end =
+            j + (t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+        Lanes part = splat(0);
+        for (; j < end; j += kLanes) {
+            const Lanes weight = expOf((load(scores + j) - shift) * scale);
+            store(scores + j, weight);
+            part += weight;
+        }
+        parts[s] = empty ? 0 : sum(part);
+        total += parts[s];
+    }
+    const float inverse = total > 0 ? 1 / total : 0;
+    if (t.mass)
+        for (int s = 0; s < t.segments; ++s) t.mass[s * t.queries + query] = parts[s] * inverse;
+    return inverse;
+}
+
+void addReceived(const AttentionTask& t, const float* weights, float inverse) {
+    float* received = t.received;
+    for (int s = 0; s < t.segments; ++s) {
+        for (int j = 0; j < t.segment[s].count; ++j) received[j] += weights[j] * inverse;
+        weights += (t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+        received += t.segment[s].count;
+    }
+}
+
+void attention(const AttentionTask& t) {
+    const int size = (t.headSize + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+    int keys = 0;
+    for (int s = 0; s < t.segments; ++s)
+        keys += (t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+    float* packedKeys = t.scratch;
+    float* packedValues = packedKeys + static_cast<int64_t>(keys) * size;
+    float* mask = packedValues + static_cast<int64_t>(keys) * size;
+    float* scores = mask + keys;
+    const int64_t scoreStride = keys + kChannelGroup;
+    float* results = scores + kAttentionRows * scoreStride;
+    float* packed = packedKeys;
+    for (int s = 0; s < t.segments; ++s) {
+        packKeys(t.segment[s], t.headSize, packed);
+        packed += static_cast<int64_t>(t.headSize) *
+                  ((t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup);
+    }
+    packValues(t, size, packedValues);
+    const bool masked = maskKeys(t, mask);
+    for (int first = 0; first < t.queries; first += kAttentionRows) {
+        const int rows =
+            t.queries - first < kAttentionRows ? t.queries - first : kAttentionRows;
+        ProductTask product1;
+        product1.a[0] = t.q + first * t.queryStride;
+        product1.lda = t.queryStride;
+        product1.k = t.headSize;
+        product1.b = packedKeys;
+        product1.c = scores;
+        product1.ldc = scoreStride;
+        product1.m = rows;
+        for (int s = 0; s < t.segments; ++s) {
+            product1.n = (t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+            product(product1);
+            product1.b += static_cast<int64_t>(t.headSize) * product1.n;
+            product1.c += product1.n;
+        }
+        float inverse[kAttentionRows];
+        for (int i = 0; i < rows; ++i) {
+            float* row = scores + i * scoreStride;
+            inverse[i] = softmaxRow(t, row, keys, masked ? mask : nullptr, first + i);
+            if (t.received && (!t.validQuery || t.validQuery[first + i]))
+                addReceived(t, row, inverse[i]);
+        }
+        ProductTask product2;
+        product2.a[0] = scores;
+        product2.lda = scoreStride;
+        product2.k = keys;
+        product2.b = packedValues;
+        product2.c = results;
+        product2.ldc = size;
+        product2.m = rows;
+        product2.n = size;
+        product(product2);
+        for (int i = 0; i < rows; ++i) {
+            float* out = t.out + (first + i) * t.outStride;
+            const float* from = results + i * size;
+            if (t.headSize == size) {
+                for (int c = 0; c < size; c += kLanes)
+                    store(out + c, load(from + c) * splat(inverse[i]));
+            } else {
+                for (int c = 0; c < t.headSize; ++c) out[c] = from[c] * inverse[i];
+            }
         }
     }
 }
 
 }  // namespace atlas::engine::ATLAS_ISA
 
-namespace atlas::engine {
-/// Defined in the .cpp that includes this file.
-#define ATLAS_KERNEL_TABLE(NAME)                                                          \
-    {NAME,                      ATLAS_ISA::kPanel,    ATLAS_ISA::product,                 \
-     ATLAS_ISA::winogradInput,  ATLAS_ISA::winogradOutput, ATLAS_ISA::layerNorm,          \
-     ATLAS_ISA::biasGelu}
-}  // namespace atlas::engine
+/// What the .cpp that includes this file defines.
+#define ATLAS_KERNEL_TABLE(NAME)                                                             \
+    {NAME,                      ATLAS_ISA::kPanel,         ATLAS_ISA::product,               \
+     ATLAS_ISA::winogradInput,  ATLAS_ISA::winogradOutput, ATLAS_ISA::layerNorm,             \
+     ATLAS_ISA::normalise,      ATLAS_ISA::add,            ATLAS_ISA::maximum,               \
+     ATLAS_ISA::attention}

@@ -42,6 +42,17 @@ inline float sum(Lanes v) {
     for (int i = 0; i < kLanes; ++i) total += v[i];
     return total;
 }
+/// 2^round(x) for |x| below 120; `rounded` receives round(x).
+inline Lanes powerOfTwo(Lanes x, Lanes& rounded) {
+    const Lanes shifted = x + splat(12582912.0f);  // 1.5 * 2^23: the low bits hold the integer
+    rounded = shifted - splat(12582912.0f);
+    Ints bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + (127 - 0x4B400000)) << 23;
+    Lanes power;
+    std::memcpy(&power, &bits, sizeof power);
+    return power;
+}
 #else
 // A compiler without vector extensions: loops that it may vectorise itself.
 struct Lanes {
@@ -90,7 +101,41 @@ inline float sum(Lanes v) {
     for (float e : v.v) total += e;
     return total;
 }
+inline Lanes powerOfTwo(Lanes x, Lanes& rounded) {
+    Lanes power;
+    for (int i = 0; i < kLanes; ++i) {
+        const auto whole = static_cast<int32_t>(x.v[i] + (x.v[i] < 0 ? -0.5f : 0.5f));
+        rounded.v[i] = static_cast<float>(whole);
+        const int32_t bits = (whole + 127) << 23;
+        std::memcpy(&power.v[i], &bits, sizeof bits);
+    }
+    return power;
+}
 #endif
+
+inline float largest(Lanes v) {
+    float most = v[0];
+    for (int i = 1; i < kLanes; ++i) most = v[i] > most ? v[i] : most;
+    return most;
+}
+
+/// e^x for x <= 0, to 2e-7 relative; 0 below -87 and for -infinity.
+inline Lanes expOf(Lanes x) {
+    const Lanes bounded = larger(x, splat(-88.0f));
+    Lanes n;
+    const Lanes power = powerOfTwo(bounded * splat(1.44269504088896f), n);
+    // ln 2 in two parts keeps the remainder exact.
+    const Lanes r = (bounded - n * splat(0.693359375f)) - n * splat(-2.12194440e-4f);
+    Lanes p = splat(1.0f / 720);
+    p = p * r + splat(1.0f / 120);
+    p = p * r + splat(1.0f / 24);
+    p = p * r + splat(1.0f / 6);
+    p = p * r + splat(0.5f);
+    p = p * r + splat(1.0f);
+    p = p * r + splat(1.0f);
+    // At the bound the power has reached 2^-127, whose bits are those of 0.
+    return p * power;
+}
 
 /// erf by a rational approximation (odd degree 13 over degree 8 on [-4, 4]); error below 4e-7.
 inline Lanes erfOf(Lanes x) {

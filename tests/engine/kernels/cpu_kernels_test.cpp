@@ -143,13 +143,106 @@ TEST_P(CpuKernelsTest, WinogradIsTheConvolution) {
 }
 
 TEST_P(CpuKernelsTest, GeluIsTheExactOne) {
-    std::vector<float> x;
+    std::vector<float> x, y;
     for (double v = -12; v <= 12; v += 1.0 / 64) x.push_back(static_cast<float>(v));
-    x.resize(x.size() / 4 * 4);
-    const auto before = x;
-    const std::vector<float> bias(x.size(), 0.25f);
-    GetParam()->biasGelu(x.data(), 1, static_cast<int64_t>(x.size()), bias.data());
-    for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(x[i], gelu(before[i] + 0.25), 3e-6);
+    y.resize(x.size() * 16);
+    std::vector<float> one(16, 0);
+    one[0] = 1;
+    const auto packed = packPanels(one.data(), 1, 16, GetParam()->panel);
+    ProductTask task;
+    task.a[0] = x.data();
+    task.lda = 1;
+    task.k = 1;
+    task.b = packed.data();
+    task.c = y.data();
+    task.ldc = 16;
+    task.m = static_cast<int64_t>(x.size());
+    task.n = 16;
+    task.activation = Activation::Gelu;
+    GetParam()->product(task);
+    for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(y[i * 16], gelu(x[i]), 3e-6) << x[i];
+}
+
+struct AttentionCase {
+    int queries, size;
+    std::vector<int> keys;
+    int masked;  // 0: none, 1: some keys, 2: all keys of the first segment, 3: every key
+};
+
+TEST_P(CpuKernelsTest, AttentionIsOneSoftmaxOverAllSegments) {
+    const std::vector<AttentionCase> cases{
+        {64, 32, {64, 64}, 0}, {25, 20, {25}, 0},       {256, 64, {256, 256, 64}, 0},
+        {16, 32, {256}, 1},    {33, 8, {16, 9, 4}, 1},  {12, 24, {36, 16}, 2},
+        {5, 16, {7, 3}, 3},    {1, 128, {1, 2, 40}, 1},
+    };
+    unsigned seed = 20;
+    for (const auto& c : cases) {
+        int all = 0;
+        for (int n : c.keys) all += n;
+        const auto size = static_cast<size_t>(c.size), total = static_cast<size_t>(all),
+                   queries = static_cast<size_t>(c.queries);
+        const size_t stride = size + 3;
+        const auto q = randomFloats(queries * stride, ++seed);
+        auto k = randomFloats(total * stride, ++seed);
+        const auto v = randomFloats(total * stride, ++seed);
+        for (float& x : k) x *= 3;
+        std::vector<uint8_t> valid(total, 1), validQuery(queries, 1);
+        for (size_t i = 0; i < total; ++i)
+            if ((c.masked == 1 && i % 3 == 1) || c.masked == 3 ||
+                (c.masked == 2 && i < static_cast<size_t>(c.keys[0])))
+                valid[i] = 0;
+        validQuery[0] = c.queries == 1;
+        std::vector<float> out(queries * stride, NAN), mass(c.keys.size() * queries),
+            received(total, 0);
+        AttentionTask t;
+        t.q = q.data();
+        t.queryStride = t.outStride = static_cast<int64_t>(stride);
+        t.queries = c.queries;
+        t.headSize = c.size;
+        t.scale = 1 / std::sqrt(static_cast<float>(c.size));
+        size_t first = 0;
+        for (int n : c.keys) {
+            t.segment[t.segments++] = {k.data() + first * stride, v.data() + first * stride,
+                                       static_cast<int64_t>(stride), n,
+                                       c.masked ? valid.data() + first : nullptr};
+            first += static_cast<size_t>(n);
+        }
+        t.out = out.data();
+        t.mass = mass.data();
+        t.received = received.data();
+        t.validQuery = validQuery.data();
+        std::vector<float> scratch(static_cast<size_t>(attentionScratch(t)), NAN);
+        t.scratch = scratch.data();
+        GetParam()->attention(t);
+        std::vector<double> expectedReceived(total, 0);
+        for (size_t i = 0; i < queries; ++i) {
+            std::vector<double> weight(total, 0);
+            double sum = 0;
+            for (size_t j = 0; j < total; ++j) {
+                double dot = 0;
+                for (size_t d = 0; d < size; ++d)
+                    dot += double(q[i * stride + d]) * k[j * stride + d];
+                weight[j] = valid[j] ? std::exp(dot / std::sqrt(double(c.size))) : 0;
+                sum += weight[j];
+            }
+            size_t j = 0;
+            for (size_t s = 0; s < c.keys.size(); ++s) {
+                double share = 0;
+                for (int n = 0; n < c.keys[s]; ++n, ++j) {
+                    weight[j] = sum > 0 ? weight[j] / sum : 0;
+                    share += weight[j];
+                    if (validQuery[i]) expectedReceived[j] += weight[j];
+                }
+                ASSERT_NEAR(mass[s * queries + i], share, 1e-5);
+            }
+            for (size_t d = 0; d < size; ++d) {
+                double value = 0;
+                for (j = 0; j < total; ++j) value += weight[j] * v[j * stride + d];
+                ASSERT_NEAR(out[i * stride + d], value, 3e-5) << c.queries << ' ' << c.size;
+            }
+        }
+        for (size_t j = 0; j < total; ++j) ASSERT_NEAR(received[j], expectedReceived[j], 1e-4);
+    }
 }
 
 TEST_P(CpuKernelsTest, LayerNormLeavesPaddedChannelsZero) {
