@@ -37,6 +37,8 @@ class AtlasStage {
     void forward(TokenMaps& tokens, const ForwardMode& mode, const TraceRequest& request,
                  Trace* trace, double dropPathMax = 0) const;
 
+    const std::vector<AtlasBlock>& blocks() const { return blocks_; }
+
   private:
     std::vector<AtlasBlock> blocks_;
 };
@@ -58,6 +60,13 @@ class Atlas {
                        const ForwardMode& mode = {}) const;
 
     const AtlasConfig& config() const { return config_; }
+
+    /// For runners that compute the same in another way.
+    const AtlasStem& stem() const { return stem_; }
+    const std::vector<AtlasStage>& stages() const { return stages_; }
+    const LayerNorm& readoutNorm() const { return readoutNorm_; }
+    const LayerNorm& fcNorm() const { return fcNorm_; }
+    const Linear& fc() const { return fc_; }
 
   private:
     at::Tensor readOut(const TokenMaps& tokens, const TraceRequest& request, Trace* trace) const;

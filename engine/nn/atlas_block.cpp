@@ -83,15 +83,19 @@ at::Tensor AtlasBlock::splitHeads(const at::Tensor& x) const {
     return x.reshape({x.size(0), x.size(1), heads_, x.size(2) / heads_}).transpose(1, 2);
 }
 
-at::Tensor AtlasBlock::positionEmbedding(int64_t set, int64_t side) const {
-    const auto& w = this->set(set);
-    const auto options = w.position0.weight.options().requires_grad(false);
+at::Tensor positionEmbedding(const Linear& layer0, const Linear& layer2, int64_t side) {
+    const auto options = layer0.weight.options().requires_grad(false);
     const int64_t half = side / 2;
     const at::Tensor axis =
         (at::arange(side, options) - static_cast<double>(half)) / static_cast<double>(half);
     const at::Tensor rows = axis.unsqueeze(1).expand({side, side});
     const at::Tensor grid = at::stack({rows, rows.transpose(0, 1)}, -1).reshape({side * side, 2});
-    return w.position2(at::relu(w.position0(grid)));
+    return layer2(at::relu(layer0(grid)));
+}
+
+at::Tensor AtlasBlock::positionEmbedding(int64_t set, int64_t side) const {
+    const auto& w = this->set(set);
+    return engine::positionEmbedding(w.position0, w.position2, side);
 }
 
 at::Tensor AtlasBlock::cachedPosition(int64_t set, int64_t side) const {

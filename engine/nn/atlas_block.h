@@ -42,6 +42,9 @@ at::Tensor toRaster(const at::Tensor& windows, int64_t side, int64_t rows);
 /// Max over ratio x ratio cells of [B, h, w, C], of the valid tokens alone; 0 where there are none.
 at::Tensor poolTokens(const at::Tensor& map, int64_t ratio, const at::Tensor& valid);
 
+/// P of spec 5.1 for windows of side `side`: [side*side, C].
+at::Tensor positionEmbedding(const Linear& layer0, const Linear& layer2, int64_t side);
+
 class AtlasBlock {
   public:
     /// Reads `<prefix>posemb.S...` and `<prefix>blocks.S...`.
@@ -52,15 +55,19 @@ class AtlasBlock {
     void forward(std::vector<at::Tensor>& maps, const BlockScales& scales, const ForwardMode& mode,
                  const TraceRequest& request, Trace* trace) const;
 
-    /// x + P for windows of side `side` by the weights of `set`: [side*side, C] (spec 5.1).
-    at::Tensor positionEmbedding(int64_t set, int64_t side) const;
-
-  private:
     struct WeightSet {
         Linear position0, position2;
         LayerNorm normQ, normKv, norm2;
         Linear q, kv, proj, fc1, fc2;
     };
+    /// For runners that compute the same in another way.
+    const std::vector<WeightSet>& sets() const { return sets_; }
+    int64_t heads() const { return heads_; }
+
+    /// x + P for windows of side `side` by the weights of `set`: [side*side, C] (spec 5.1).
+    at::Tensor positionEmbedding(int64_t set, int64_t side) const;
+
+  private:
     struct KeyValue {
         at::Tensor k, v;
     };

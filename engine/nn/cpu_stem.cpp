@@ -127,6 +127,26 @@ class CpuStem::Impl {
             runPanel(image, options, from, std::min(tokens, from + panel), tokens);
     }
 
+    double flopsPerPixel() const {
+        double flops = 0, share = 1;
+        for (const auto& layer : layers_) {
+            if (layer.conv.stride == 2) share /= 4;
+            const double multiplications = layer.conv.stride == 2 ? 9 : kWinogradCells / 16.0;
+            flops += 2 * multiplications * share *
+                     static_cast<double>(layer.conv.in * layer.conv.out);
+        }
+        return flops;
+    }
+
+    int64_t weightBytes() const {
+        size_t floats = 0;
+        for (const auto& layer : layers_) {
+            floats += layer.conv.lines.size();
+            for (const auto& cell : layer.conv.cells) floats += cell.size();
+        }
+        return static_cast<int64_t>(floats * sizeof(float));
+    }
+
     int64_t dim() const { return dim_; }
     int64_t inChannels() const { return inChannels_; }
 
@@ -451,6 +471,14 @@ CpuStem::CpuStem(const AtlasStem& stem, const AtlasConfig& config, const CpuKern
     : impl_(std::make_unique<Impl>(stem, config, kernels ? *kernels : cpuKernels())) {}
 CpuStem::~CpuStem() = default;
 CpuStem::CpuStem(CpuStem&&) noexcept = default;
+
+double CpuStem::flopsPerPixel() const {
+    return impl_->flopsPerPixel();
+}
+
+int64_t CpuStem::weightBytes() const {
+    return impl_->weightBytes();
+}
 
 void CpuStem::run(const StemImage& image, const StemOptions& options) const {
     impl_->run(image, options);

@@ -51,6 +51,9 @@ class CpuStem {
     /// [B, inChannels, H, W] float32 -> [B, ceil(H/16), ceil(W/16), dim].
     at::Tensor forward(const at::Tensor& image, const StemOptions& options = {}) const;
 
+    double flopsPerPixel() const;  ///< as computed here, Winograd counted with what it does
+    int64_t weightBytes() const;
+
   private:
     class Impl;
     std::unique_ptr<Impl> impl_;

@@ -1,0 +1,648 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/atlas_runner.h"
+
+#include <ATen/Parallel.h>
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "engine/nn/block_runner.h"
+#include "engine/nn/cpu_stem.h"
+#include "engine/nn/model_error.h"
+#include "engine/nn/runner_checkpoint.h"
+
+namespace atlas::engine {
+namespace {
+
+constexpr int64_t kTokenPx = 16;
+constexpr double kNormEps = 1e-5;
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+constexpr int64_t kReserveBytes = int64_t{256} << 20;  // program, libraries, buffers of a run
+
+std::string scaleName(const char* what, int64_t scale) {
+    return std::string(what) + ".scale" + std::to_string(scale);
+}
+
+}  // namespace
+
+/// What stays the same from run to run.
+class AtlasRunner::Impl {
+  public:
+    explicit Impl(const Atlas& network)
+        : config(network.config()),
+          kernels(cpuKernels()),
+          stem(network.stem(), network.config()),
+          readoutNorm(network.readoutNorm()),
+          fcNorm(network.fcNorm()),
+          fc(network.fc()),
+          blocks(kernels, config.dim, config.poolRatio, config.mapping) {
+        for (const auto& stage : network.stages()) {
+            stages.emplace_back();
+            for (const auto& block : stage.blocks())
+                stages.back().emplace_back(block, config.dim, kernels);
+        }
+        weightBytes = stem.weightBytes();
+        for (const auto& stage : stages)
+            for (const auto& block : stage) weightBytes += block.bytes();
+    }
+
+    AtlasConfig config;
+    const CpuKernels& kernels;
+    CpuStem stem;
+    LayerNorm readoutNorm, fcNorm;
+    Linear fc;
+    std::vector<std::vector<PackedBlock>> stages;
+    BlockRunner blocks;
+    int64_t weightBytes = 0;
+};
+
+/// One run.
+class AtlasRunner::Pass {
+  public:
+    Pass(Impl& impl, const RunnerInput& input, const RunnerRequest& request,
+         const RunnerOptions& options, const std::function<void(const RunnerProgress&)>& progress)
+        : impl_(impl), input_(input), request_(request), options_(options), progress_(progress) {}
+
+    RunnerOutput go() {
+        layOut();
+        openMemory();
+        const bool resumed = load();
+        if (!resumed || checkpoint_->position().stage < 0) {
+            runStem(resumed ? checkpoint_->position().rows : 0);
+            buildCoarse();
+            save(0, 0, true);
+        } else {
+            doneWork_ = stemWork_;
+        }
+        for (size_t k = 0; k < impl_.stages.size(); ++k) {
+            runStage(k);
+            if (k + 1 < impl_.stages.size() && scales_.size() > 1) dropFinest();
+        }
+        readOut();
+        if (checkpoint_) checkpoint_->remove();
+        return std::move(output_);
+    }
+
+  private:
+    int64_t stride() const { return impl_.blocks.stride(); }
+    int64_t floatsOf(const TokenScale& scale) const {
+        return scale.slots() * scale.tokens() * stride();
+    }
+    BlockRunner& blocks() { return impl_.blocks; }
+
+    void layOut() {
+        const auto& c = impl_.config;
+        tokenRows_ = (input_.height + kTokenPx - 1) / kTokenPx;
+        tokenColumns_ = (input_.width + kTokenPx - 1) / kTokenPx;
+        if (!input_.tokenMask.empty() &&
+            static_cast<int64_t>(input_.tokenMask.size()) !=
+                input_.images * tokenRows_ * tokenColumns_)
+            throw ModelError("token mask: its shape is not that of the tokens");
+        layouts_ = layOutScales(input_.images, tokenRows_, tokenColumns_, input_.tokenMask,
+                                c.windowSide, c.poolRatio, c.maxScales);
+        if (layouts_.size() > static_cast<size_t>(kMostKeySegments))
+            throw ModelError("the image has more scales than this program can run");
+        const auto& fine = layouts_[0];
+        const int64_t w = fine.geometry.window;
+        const int64_t covered = input_.images * ((tokenRows_ + w - 1) / w) *
+                                ((tokenColumns_ + w - 1) / w);
+        output_.windowsSkipped =
+            1 - static_cast<double>(fine.slots()) / static_cast<double>(covered);
+        output_.tokenBytes = floatsOf(fine) * static_cast<int64_t>(sizeof(float));
+        for (const auto& layout : layouts_) {
+            RunningScale scale;
+            scale.layout = &layout;
+            scales_.push_back(std::move(scale));
+        }
+        countWork();
+    }
+
+    void openMemory() {
+        const int64_t finest = floatsOf(layouts_[0]);
+        const int64_t bytes = finest * static_cast<int64_t>(sizeof(float));
+        const int64_t others = memoryBesidesFinest(layouts_);
+        const bool file = options_.memoryBytes > 0 && !options_.scratch.empty() &&
+                          others + bytes > options_.memoryBytes;
+        if (options_.memoryBytes > 0 && others > options_.memoryBytes)
+            throw ModelError("the image needs at least " + std::to_string(others >> 20) +
+                             " MiB, and " + std::to_string(options_.memoryBytes >> 20) +
+                             " MiB are allowed (--memory)");
+        if (file) std::filesystem::create_directories(options_.scratch);
+        finest_ = file ? TokenMemory::inFile(options_.scratch / "tokens-0.bin", finest)
+                       : TokenMemory::inRam(finest);
+        if (file && options_.checkpoints)
+            other_ = TokenMemory::inFile(options_.scratch / "tokens-1.bin", finest);
+        output_.usedScratchFile = file;
+        scales_[0].tokens = finest_.data();
+        for (size_t s = 1; s < layouts_.size(); ++s) {
+            coarse_.emplace_back(floatsOf(layouts_[s]));
+            scales_[s].tokens = coarse_.back().data();
+        }
+        if (options_.checkpoints) checkpoint_.emplace(options_.scratch, options_.key);
+        bandBytes_ = options_.memoryBytes > 0
+                         ? std::max<int64_t>(int64_t{64} << 20,
+                                             (options_.memoryBytes - others - (file ? 0 : bytes)) / 2)
+                         : int64_t{1} << 30;
+    }
+
+    int64_t memoryBesidesFinest(const std::vector<TokenScale>& layouts) const {
+        int64_t floats = 0;
+        for (size_t s = 1; s < layouts.size(); ++s) floats += 4 * floatsOf(layouts[s]);
+        int64_t masks = 0;
+        for (const auto& layout : layouts)
+            masks += static_cast<int64_t>(layout.map.size() + layout.valid.size());
+        if (request_.attention)  // mass, received, received_up and the total of each scale
+            for (size_t s = 0; s < layouts.size(); ++s)
+                floats += static_cast<int64_t>(layouts[s].map.size() * (layouts.size() + 3));
+        return floats * static_cast<int64_t>(sizeof(float)) + masks + impl_.weightBytes +
+               kReserveBytes;
+    }
+
+    /// Arithmetic of each part, for the progress.
+    void countWork() {
+        double perPixel = impl_.stem.flopsPerPixel();
+        stemWork_ = perPixel * static_cast<double>(input_.images * input_.height * input_.width);
+        double all = stemWork_;
+        size_t first = 0;
+        for (const auto& stage : impl_.stages) {
+            for (const auto& block : stage) all += blockWork(block, first);
+            if (first + 1 < layouts_.size()) ++first;
+        }
+        allWork_ = all;
+    }
+
+    double windowWork(const PackedBlock& block, size_t first, size_t s) const {
+        const auto& layout = layouts_[s];
+        double keys = 0;
+        for (size_t t = s; t < layouts_.size(); ++t)
+            keys += static_cast<double>(layouts_[t].tokens());
+        return static_cast<double>(layout.tokens()) *
+               (block.flopsPerToken(s - first) +
+                4 * keys * static_cast<double>(impl_.config.dim));
+    }
+
+    double blockWork(const PackedBlock& block, size_t first) const {
+        double work = 0;
+        for (size_t s = first; s < layouts_.size(); ++s)
+            work += static_cast<double>(layouts_[s].slots()) * windowWork(block, first, s);
+        return work;
+    }
+
+    void report(const char* part, double work) {
+        doneWork_ += work;
+        if (progress_) progress_({part, std::min(1.0, doneWork_ / allWork_)});
+    }
+
+    // ---- Stem -------------------------------------------------------------------------------
+
+    void runStem(int64_t firstRow) {
+        doneWork_ = stemWork_ * static_cast<double>(firstRow) / static_cast<double>(tokenRows_);
+        if (layouts_.size() > 1) {
+            std::fill_n(scales_[1].tokens, floatsOf(layouts_[1]), kLowest);
+            fillPooled(scales_[1]);
+        }
+        const int64_t window = layouts_[0].geometry.window;
+        StemOptions stemOptions;
+        stemOptions.bf16 = options_.bf16Stem;
+        stemOptions.bandBytes = bandBytes_;
+        lastSaved_ = std::chrono::steady_clock::now();
+        for (int64_t b = 0; b < input_.images; ++b) {
+            int64_t pooledRows = 0;  // of windows
+            const auto poolUntil = [&](int64_t windowRow) {
+                for (; pooledRows < windowRow; ++pooledRows) poolRow(b, pooledRows);
+            };
+            poolUntil(firstRow / window);
+            StemImage image;
+            image.height = input_.height;
+            image.width = input_.width;
+            image.pixels = [&](int64_t row, int64_t rows, int64_t column, int64_t columns,
+                               float* out, int64_t outRow) {
+                input_.pixels(b, row, rows, column, columns, out, outRow);
+            };
+            if (!input_.tokenMask.empty())
+                image.wanted = input_.tokenMask.data() + b * tokenRows_ * tokenColumns_;
+            image.firstTokenRow = firstRow;
+            image.tokens = [&](int64_t row, int64_t rows, int64_t column, int64_t columns,
+                               const float* tokens, int64_t tokenStride) {
+                for (int64_t y = row; y < row + rows; ++y)
+                    for (int64_t x = column; x < column + columns; ++x)
+                        place(b, y, x, tokens + ((y - row) * columns + x - column) * tokenStride,
+                              tokenStride);
+                report("stem", stemWork_ * static_cast<double>(rows * columns) /
+                                   static_cast<double>(tokenRows_ * tokenColumns_ *
+                                                       input_.images));
+                const int64_t done = row + rows;
+                // Of an image that is cut into panels, rows are whole at the very end.
+                if (columns != tokenColumns_ || (done % window != 0 && done != tokenRows_)) return;
+                poolUntil((done + window - 1) / window);
+                if (input_.images == 1 && due()) write({-1, 0, done, 0});
+            };
+            impl_.stem.run(image, stemOptions);
+            poolUntil((tokenRows_ + window - 1) / window);
+        }
+        countTraffic(1);
+        pooledReady_ = layouts_.size() > 1;
+    }
+
+    /// What scale 1 starts from, and what the first block will add to it.
+    void poolRow(int64_t image, int64_t windowRow) {
+        const TokenScale& layout = layouts_[0];
+        int64_t from = -1, to = -1;
+        for (int64_t column = 0; column < layout.geometry.rows; ++column) {
+            const int64_t slot = layout.slot(image, windowRow, column);
+            if (slot < 0) continue;
+            if (from < 0) from = slot;
+            to = slot + 1;
+        }
+        if (from < 0) return;
+        if (layouts_.size() > 1) {
+            blocks().pool(layout, scales_[0].tokens, nullptr, layouts_[1], scales_[1].tokens, from,
+                          to);
+            poolFor(impl_.stages[0][0], from, to);
+        }
+        releaseChunk(finest_, from, to);
+    }
+
+    /// Maxima of the finest windows as `block` will see them.
+    void poolFor(const PackedBlock& block, int64_t from, int64_t to) {
+        const TokenScale& layout = *scales_[0].layout;
+        blocks().pool(layout, scales_[0].tokens, block.position(0, layout.geometry.window),
+                      *scales_[1].layout, scales_[1].pooled.data(), from, to);
+    }
+
+    void place(int64_t image, int64_t y, int64_t x, const float* token, int64_t tokenStride) {
+        const TokenScale& layout = layouts_[0];
+        const int64_t w = layout.geometry.window, n = layout.geometry.side;
+        if (!layout.map[static_cast<size_t>((image * n + y) * n + x)]) return;
+        const int64_t slot = layout.slot(image, y / w, x / w);
+        float* to = scales_[0].tokens +
+                    (slot * layout.tokens() + y % w * w + x % w) * stride();
+        std::copy_n(token, std::min(stride(), tokenStride), to);
+    }
+
+    void releaseChunk(TokenMemory& memory, int64_t from, int64_t to) {
+        const int64_t each = layouts_[0].tokens() * stride();
+        memory.release(from * each, to * each);
+    }
+
+    /// Scales 2 and up, from the unchanged tokens (spec 4).
+    void buildCoarse() {
+        for (size_t s = 1; s < scales_.size(); ++s) {
+            clearEmpty(s);
+            if (s + 1 == scales_.size()) break;
+            std::fill_n(scales_[s + 1].tokens, floatsOf(layouts_[s + 1]), kLowest);
+            blocks().pool(layouts_[s], scales_[s].tokens, nullptr, layouts_[s + 1],
+                          scales_[s + 1].tokens, 0, layouts_[s].slots());
+        }
+    }
+
+    /// Tokens that are not valid become 0.
+    void clearEmpty(size_t s) {
+        const TokenScale& layout = *scales_[s].layout;
+        for (int64_t slot = 0; slot < layout.slots(); ++slot)
+            if (const uint8_t* valid = layout.validOf(slot))
+                for (int64_t t = 0; t < layout.tokens(); ++t)
+                    if (!valid[t])
+                        std::fill_n(scales_[s].tokens + (slot * layout.tokens() + t) * stride(),
+                                    stride(), 0.0f);
+    }
+
+    // ---- Stages -----------------------------------------------------------------------------
+
+    int64_t chunk(size_t i) const { return impl_.blocks.windowsAtOnce(*scales_[i].layout); }
+
+    void runStage(size_t k) {
+        const auto& stage = impl_.stages[k];
+        for (size_t d = 0; d < stage.size(); ++d) {
+            const double work = blockWork(stage[d], static_cast<size_t>(first_));
+            if (checkpoint_ && checkpoint_->isBefore(static_cast<int64_t>(k),
+                                                     static_cast<int64_t>(d))) {
+                doneWork_ += work;
+                continue;
+            }
+            const bool lastOfStage = d + 1 == stage.size();
+            AttentionRecord record;
+            record.trace = &output_.trace;
+            record.prefix = "stage" + std::to_string(k) + ".";
+            record.first = first_;
+            record.maps = request_.attention && lastOfStage;
+            if (lastOfStage) record.probe = request_.probe;
+            const PackedBlock* next = lastOfStage ? nullptr : &stage[d + 1];
+            runBlock(stage[d], next, record,
+                     lastOfStage && k + 1 < impl_.stages.size() && scales_.size() > 1);
+            if (next) save(static_cast<int64_t>(k), static_cast<int64_t>(d) + 1, false);
+        }
+    }
+
+    /// `next`: the block after it in the stage, if any; `dropped`: nobody reads the finest tokens
+    /// afterwards.
+    void runBlock(const PackedBlock& block, const PackedBlock* next, const AttentionRecord& record,
+                  bool dropped) {
+        if (scales_.size() > 1) enterBlock(block);
+        for (size_t i = scales_.size() - 1; i > 0; --i) {
+            const int64_t slots = scales_[i].layout->slots();
+            for (int64_t from = 0, step = chunk(i); from < slots; from += step) {
+                const int64_t to = std::min(from + step, slots);
+                blocks().topDown(block, scales_, i, from, to, nullptr, nullptr, record);
+                report("blocks", static_cast<double>(to - from) * work(block, i));
+            }
+            for (int64_t from = 0, step = chunk(i); from < slots; from += step)
+                blocks().share(block, scales_, i, from, std::min(from + step, slots));
+        }
+        streamFinest(block, next, record, dropped);
+        for (size_t i = 1; i + 1 < scales_.size(); ++i) {
+            const int64_t slots = scales_[i].layout->slots();
+            for (int64_t from = 0, step = chunk(i); from < slots; from += step)
+                blocks().upwards(block, scales_, i, from, std::min(from + step, slots), record);
+        }
+    }
+
+    double work(const PackedBlock& block, size_t i) const {
+        return windowWork(block, static_cast<size_t>(first_), static_cast<size_t>(first_) + i);
+    }
+
+    /// Position embedding and bottom-up sums of the coarse scales (5.1 and 5.2). The finest gets
+    /// its embedding when it is read; its maxima were mostly taken when it was written.
+    void enterBlock(const PackedBlock& block) {
+        if (!pooledReady_) {
+            const int64_t slots = scales_[0].layout->slots();
+            fillPooled(scales_[1]);
+            for (int64_t from = 0, step = chunk(0); from < slots; from += step) {
+                const int64_t to = std::min(from + step, slots);
+                poolFor(block, from, to);
+                if (first_ == 0) releaseChunk(finest_, from, to);
+            }
+            if (first_ == 0) countTraffic(1);
+        }
+        for (size_t i = 1; i < scales_.size(); ++i) {
+            RunningScale& scale = scales_[i];
+            const TokenScale& layout = *scale.layout;
+            const float* p = block.position(i, layout.geometry.window);
+            const auto& kernels = impl_.kernels;
+            const int64_t each = layout.tokens() * stride();
+            at::parallel_for(0, layout.slots(), 4, [&](int64_t begin, int64_t end) {
+                for (int64_t slot = begin; slot < end; ++slot) {
+                    float* x = scale.tokens + slot * each;
+                    kernels.add(x, each, p, each, x, each, 1, each);
+                    kernels.add(x, each, scale.pooled.data() + slot * each, each, x, each, 1,
+                                each);
+                }
+            });
+            clearEmpty(i);
+            if (i + 1 == scales_.size()) break;
+            RunningScale& coarser = scales_[i + 1];
+            fillPooled(coarser);
+            blocks().pool(layout, scale.tokens, nullptr, *coarser.layout, coarser.pooled.data(), 0,
+                          layout.slots());
+        }
+        pooledReady_ = false;
+    }
+
+    void fillPooled(RunningScale& scale) {
+        scale.pooled.atLeast(floatsOf(*scale.layout));
+        std::fill_n(scale.pooled.data(), floatsOf(*scale.layout), kLowest);
+    }
+
+    void streamFinest(const PackedBlock& block, const PackedBlock* next,
+                      const AttentionRecord& record, bool dropped) {
+        RunningScale& scale = scales_[0];
+        const TokenScale& layout = *scale.layout;
+        const bool stored = first_ == 0 && finest_.isFile();
+        // The other file, so that what the last checkpoint knows stays as it is.
+        const bool swap = stored && other_.floats() > 0 && !dropped;
+        const float* source = scale.tokens;
+        if (swap) scale.tokens = other_.data();
+        if (next && scales_.size() > 1) fillPooled(scales_[1]);
+        for (int64_t from = 0, step = chunk(0); from < layout.slots(); from += step) {
+            const int64_t to = std::min(from + step, layout.slots());
+            blocks().topDown(block, scales_, 0, from, to, source,
+                             block.position(0, layout.geometry.window), record);
+            if (scales_.size() > 1) {
+                blocks().upwards(block, scales_, 0, from, to, record);
+                if (next) poolFor(*next, from, to);
+            }
+            if (stored) {
+                releaseChunk(finest_, from, to);
+                if (swap) releaseChunk(other_, from, to);
+            }
+            report("blocks", static_cast<double>(to - from) * work(block, 0));
+        }
+        if (first_ == 0) countTraffic(2);
+        if (swap) {
+            std::swap(finest_, other_);
+            fileIndex_ = 1 - fileIndex_;
+        }
+        pooledReady_ = next && scales_.size() > 1;
+    }
+
+    void countTraffic(int64_t times) {
+        if (finest_.isFile()) output_.scratchTraffic += times * output_.tokenBytes;
+    }
+
+    void dropFinest() {
+        scales_.erase(scales_.begin());
+        if (first_ == 0) {
+            finest_ = TokenMemory();
+            other_ = TokenMemory();
+        }
+        scales_[0].pooled = AlignedFloats();
+        scales_[0].shared = AlignedFloats();
+        ++first_;
+        pooledReady_ = false;
+    }
+
+    // ---- Readout ----------------------------------------------------------------------------
+
+    /// Tokens of a scale after the readout norm, window by window: work(slot, [tokens, dim]).
+    void eachNormed(size_t i, const std::function<void(int64_t, const at::Tensor&)>& work) {
+        const TokenScale& layout = *scales_[i].layout;
+        const int64_t dim = impl_.config.dim, each = layout.tokens() * stride();
+        for (int64_t slot = 0; slot < layout.slots(); ++slot) {
+            const at::Tensor tokens =
+                at::from_blob(scales_[i].tokens + slot * each, {layout.tokens(), dim},
+                              {stride(), 1}, at::TensorOptions().dtype(at::kFloat));
+            work(slot, impl_.readoutNorm(tokens));
+            if (first_ == 0 && i == 0) releaseChunk(finest_, slot, slot + 1);
+        }
+    }
+
+    at::Tensor validMask(const TokenScale& layout, int64_t slot) const {
+        const uint8_t* valid = layout.validOf(slot);
+        if (!valid) return {};
+        return at::from_blob(const_cast<uint8_t*>(valid), {layout.tokens(), 1}, at::kByte)
+            .to(at::kFloat);
+    }
+
+    void readOut() {
+        const int64_t dim = impl_.config.dim;
+        at::Tensor sums = at::zeros({input_.images, dim}, at::kDouble);
+        std::vector<double> counts(static_cast<size_t>(input_.images), 0);
+        for (size_t i = 0; i < scales_.size(); ++i) {
+            const TokenScale& layout = *scales_[i].layout;
+            for (int64_t b = 0; b < input_.images; ++b)
+                counts[static_cast<size_t>(b)] += static_cast<double>(layout.validTokens(b));
+            eachNormed(i, [&](int64_t slot, const at::Tensor& normed) {
+                const at::Tensor mask = validMask(layout, slot);
+                const at::Tensor sum = (mask.defined() ? normed * mask : normed).sum(0);
+                sums[layout.windows[static_cast<size_t>(slot)].image].add_(sum.to(at::kDouble));
+            });
+        }
+        const at::Tensor count =
+            at::from_blob(counts.data(), {input_.images, 1}, at::kDouble).clone();
+        const at::Tensor mean = (sums / count).to(at::kFloat);
+        output_.logits = impl_.fc(impl_.fcNorm(mean));
+        Trace& trace = output_.trace;
+        trace["pooled.mean"] = mean;
+        trace["logits"] = output_.logits;
+        if (request_.contributions) contributions(mean, count);
+    }
+
+    void contributions(const at::Tensor& mean, const at::Tensor& count) {
+        const at::Tensor sigma =
+            (mean.to(at::kDouble).var({1}, /*unbiased=*/false, /*keepdim=*/true) + kNormEps).sqrt();
+        const at::Tensor scale = (impl_.fcNorm.weight.to(at::kDouble) / sigma / count)
+                                     .to(at::kFloat);  // [images, dim]
+        const int64_t classes = impl_.fc.weight.size(0);
+        for (size_t i = 0; i < scales_.size(); ++i) {
+            const TokenScale& layout = *scales_[i].layout;
+            const auto& g = layout.geometry;
+            at::Tensor map = at::zeros({input_.images, g.side, g.side, classes}, at::kFloat);
+            eachNormed(i, [&](int64_t slot, const at::Tensor& normed) {
+                const auto& w = layout.windows[static_cast<size_t>(slot)];
+                const at::Tensor centred =
+                    (normed - normed.mean(at::IntArrayRef({-1}), true)) * scale[w.image];
+                at::Tensor share = at::linear(centred, impl_.fc.weight);
+                const at::Tensor mask = validMask(layout, slot);
+                if (mask.defined()) share = share * mask;
+                map[w.image]
+                    .slice(0, w.row * g.window, (w.row + 1) * g.window)
+                    .slice(1, w.column * g.window, (w.column + 1) * g.window)
+                    .copy_(share.view({g.window, g.window, classes}));
+            });
+            output_.trace[scaleName("contributions", first_ + static_cast<int64_t>(i))] = map;
+        }
+        output_.trace["baseline"] = impl_.fc(impl_.fcNorm.bias);
+    }
+
+    // ---- Checkpoints ------------------------------------------------------------------------
+
+    bool load() {
+        if (!checkpoint_ || !checkpoint_->open()) return false;
+        const CheckpointPosition position = checkpoint_->position();
+        std::vector<std::pair<float*, int64_t>> arrays;
+        listState(position.stage, arrays);
+        if (!checkpoint_->read(arrays, output_.trace)) return false;
+        if (finest_.isFile() && position.file == 1) {
+            std::swap(finest_, other_);
+            fileIndex_ = 1;
+            scales_[0].tokens = finest_.data();
+        }
+        return true;
+    }
+
+    /// The arrays that a checkpoint holds. Finest tokens in a scratch file are there already.
+    void listState(int64_t stage, std::vector<std::pair<float*, int64_t>>& arrays) {
+        if (stage <= 0 && !finest_.isFile() && first_ == 0)
+            arrays.emplace_back(finest_.data(), finest_.floats());
+        if (stage < 0) return;  // within the stem
+        for (size_t s = 1; s < layouts_.size(); ++s)
+            arrays.emplace_back(coarse_[s - 1].data(), floatsOf(layouts_[s]));
+    }
+
+    bool due() const {
+        if (!checkpoint_) return false;
+        const std::chrono::duration<double> passed =
+            std::chrono::steady_clock::now() - lastSaved_;
+        return passed.count() >= options_.checkpointSeconds;
+    }
+
+    void save(int64_t stage, int64_t block, bool always) {
+        if (!checkpoint_) return;
+        // With a scratch file the other copy is about to be overwritten: the place must be known.
+        const bool mustSave = first_ == 0 && finest_.isFile();
+        if (always || mustSave || due()) write({stage, block, tokenRows_, fileIndex_});
+    }
+
+    void write(const CheckpointPosition& position) {
+        finest_.sync();
+        std::vector<std::pair<float*, int64_t>> arrays;
+        listState(position.stage, arrays);
+        checkpoint_->write(position, arrays, output_.trace);
+        lastSaved_ = std::chrono::steady_clock::now();
+    }
+
+    Impl& impl_;
+    const RunnerInput& input_;
+    const RunnerRequest& request_;
+    const RunnerOptions& options_;
+    const std::function<void(const RunnerProgress&)>& progress_;
+    RunnerOutput output_;
+    std::vector<TokenScale> layouts_;
+    std::vector<RunningScale> scales_;
+    std::vector<AlignedFloats> coarse_;
+    TokenMemory finest_, other_;
+    std::optional<RunnerCheckpoint> checkpoint_;
+    std::chrono::steady_clock::time_point lastSaved_ = std::chrono::steady_clock::now();
+    bool pooledReady_ = false;  // the maxima that the next block adds to scale 1
+    int fileIndex_ = 0;
+    int64_t first_ = 0;  // number of the finest scale that is left
+    int64_t tokenRows_ = 0, tokenColumns_ = 0, bandBytes_ = 0;
+    double stemWork_ = 0, allWork_ = 1, doneWork_ = 0;
+};
+
+AtlasRunner::AtlasRunner(const Atlas& network) : impl_(std::make_unique<Impl>(network)) {}
+AtlasRunner::~AtlasRunner() = default;
+AtlasRunner::AtlasRunner(AtlasRunner&&) noexcept = default;
+
+const AtlasConfig& AtlasRunner::config() const {
+    return impl_->config;
+}
+
+RunnerOutput AtlasRunner::run(const RunnerInput& input, const RunnerRequest& request,
+                              const RunnerOptions& options,
+                              const std::function<void(const RunnerProgress&)>& progress) const {
+    const at::NoGradGuard noGradient;
+    if (input.height < 1 || input.width < 1) throw ModelError("the image has no pixels");
+    return Pass(*impl_, input, request, options, progress).go();
+}
+
+RunnerOutput AtlasRunner::run(const at::Tensor& image, const at::Tensor& tokenMask,
+                              const RunnerRequest& request) const {
+    const at::Tensor flat = image.dim() == 5 ? image.squeeze(2) : image;
+    if (flat.dim() != 4 || flat.size(1) != impl_->config.inChannels)
+        throw ModelError("Atlas: the input must be [B, " +
+                         std::to_string(impl_->config.inChannels) + ", H, W]");
+    const at::Tensor plain = flat.to(at::kCPU, at::kFloat).contiguous();
+    const int64_t channels = plain.size(1);
+    RunnerInput input;
+    input.images = plain.size(0);
+    input.height = plain.size(2);
+    input.width = plain.size(3);
+    const float* source = plain.const_data_ptr<float>();
+    input.pixels = [&](int64_t b, int64_t row, int64_t rows, int64_t column, int64_t columns,
+                       float* out, int64_t outRow) {
+        at::parallel_for(0, rows, 16, [&](int64_t from, int64_t to) {
+            for (int64_t y = from; y < to; ++y)
+                for (int64_t k = 0; k < channels; ++k) {
+                    const float* line =
+                        source + ((b * channels + k) * input.height + row + y) * input.width +
+                        column;
+                    float* target = out + y * outRow + k;
+                    for (int64_t x = 0; x < columns; ++x) target[x * channels] = line[x];
+                }
+        });
+    };
+    if (tokenMask.defined()) {
+        const at::Tensor mask = tokenMask.to(at::kCPU, at::kByte).contiguous();
+        if (mask.dim() != 3 || mask.size(0) != input.images ||
+            mask.size(1) != (input.height + kTokenPx - 1) / kTokenPx ||
+            mask.size(2) != (input.width + kTokenPx - 1) / kTokenPx)
+            throw ModelError("token mask: its shape is not that of the tokens");
+        const uint8_t* first = mask.const_data_ptr<uint8_t>();
+        input.tokenMask.assign(first, first + mask.numel());
+    }
+    return run(input, request, {}, {});
+}
+
+}  // namespace atlas::engine

@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/block_runner.h"
+
+#include <ATen/Parallel.h>
+
+#include <cmath>
+#include <limits>
+
+#include "engine/nn/model_error.h"
+
+namespace atlas::engine {
+namespace {
+
+constexpr float kNormEps = 1e-5f;
+constexpr int64_t kRowsAtOnce = 1024;        // tokens of a call, at least
+constexpr int64_t kChunkFloats = 1 << 20;    // of one buffer of a call, at least
+constexpr int64_t kHiddenFloats = 1 << 18;   // of a thread's hidden layer
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+std::string pairName(const AttentionRecord& record, const char* what, int64_t q, int64_t k) {
+    return record.prefix + "attention." + what + ".q" + std::to_string(record.first + q) + ".k" +
+           std::to_string(record.first + k);
+}
+
+/// The raster map of that name, made at its first use.
+float* mapOf(Trace& trace, const std::string& name, const TokenScale& layout) {
+    auto& map = trace[name];
+    const auto& g = layout.geometry;
+    const auto images = static_cast<int64_t>(layout.map.size()) / (g.side * g.side);
+    if (!map.defined()) map = at::zeros({images, g.side, g.side}, at::kFloat);
+    return map.data_ptr<float>();
+}
+
+/// Place in a raster map of a window's token.
+int64_t placeOf(const TokenScale& layout, int64_t slot, int64_t token) {
+    const auto& g = layout.geometry;
+    const auto& w = layout.windows[static_cast<size_t>(slot)];
+    return (w.image * g.side + w.row * g.window + token / g.window) * g.side +
+           w.column * g.window + token % g.window;
+}
+
+void addMap(const TokenScale& layout, int64_t slot, const float* values, float* map) {
+    for (int64_t t = 0; t < layout.tokens(); ++t) map[placeOf(layout, slot, t)] += values[t];
+}
+
+}  // namespace
+
+PackedBlock::PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels& kernels)
+    : heads_(block.heads()), dim_(dim) {
+    for (const auto& w : block.sets()) {
+        Set set;
+        set.q = PackedLinear::pack(w.q, &w.normQ, kernels.panel);
+        set.kv = PackedLinear::pack(w.kv, &w.normKv, kernels.panel, 2);
+        set.proj = PackedLinear::pack(w.proj, nullptr, kernels.panel);
+        set.fc1 = PackedLinear::pack(w.fc1, &w.norm2, kernels.panel);
+        set.fc2 = PackedLinear::pack(w.fc2, nullptr, kernels.panel);
+        set.position0 = w.position0;
+        set.position2 = w.position2;
+        sets_.push_back(std::move(set));
+    }
+}
+
+const float* PackedBlock::position(size_t scale, int64_t side) const {
+    auto& kept = positions_[{std::min(scale, sets_.size() - 1), side}];
+    if (kept.count() == 0) {
+        const auto& w = set(scale);
+        const at::Tensor p =
+            positionEmbedding(w.position0, w.position2, side).to(at::kCPU, at::kFloat).contiguous();
+        const int64_t stride = paddedChannels(dim_);
+        kept = AlignedFloats(side * side * stride);
+        for (int64_t t = 0; t < side * side; ++t)
+            std::copy_n(p.const_data_ptr<float>() + t * dim_, dim_, kept.data() + t * stride);
+    }
+    return kept.data();
+}
+
+double PackedBlock::flopsPerToken(size_t scale) const {
+    const auto& w = set(scale);
+    double flops = 0;
+    for (const auto* layer : {&w.q, &w.kv, &w.proj, &w.fc1, &w.fc2})
+        flops += 2.0 * static_cast<double>(layer->in * layer->out);
+    return flops;
+}
+
+int64_t PackedBlock::bytes() const {
+    size_t floats = 0;
+    for (const auto& w : sets_)
+        for (const auto* layer : {&w.q, &w.kv, &w.proj, &w.fc1, &w.fc2})
+            floats += layer->weights.size() + layer->bias.size();
+    return static_cast<int64_t>(floats * sizeof(float));
+}
+
+BlockRunner::BlockRunner(const CpuKernels& kernels, int64_t dim, int64_t ratio,
+                         WindowMapping mapping)
+    : kernels_(kernels),
+      dim_(dim),
+      stride_(paddedChannels(dim)),
+      ratio_(ratio),
+      mapping_(mapping) {}
+
+int64_t BlockRunner::windowsAtOnce(const TokenScale& scale) const {
+    const int64_t threads = at::get_num_threads();
+    const int64_t tokens = std::max(kRowsAtOnce / 2 * threads, kChunkFloats / stride_);
+    return std::max<int64_t>(1, tokens / scale.tokens());
+}
+
+/// Calls `work` for equal runs of rows, a few for each thread, each small enough for the cache.
+void BlockRunner::split(int64_t rows, int64_t hidden,
+                        const std::function<void(int64_t, int64_t)>& work) const {
+    const int64_t threads = at::get_num_threads();
+    const int64_t most = std::clamp<int64_t>(kHiddenFloats / hidden / 14 * 14, 28, 112);
+    int64_t parts = (rows + most - 1) / most;
+    parts = std::min(rows, (parts + threads - 1) / threads * threads);
+    at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t first = rows * i / parts;
+            work(first, rows * (i + 1) / parts - first);
+        }
+    });
+}
+
+void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
+                          int64_t from, int64_t to, const float* source, const float* position,
+                          const AttentionRecord& record) {
+    const TokenScale& layout = *scales[i].layout;
+    const auto& set = block.set(i);
+    const int64_t tokens = layout.tokens(), rows = (to - from) * tokens;
+    float* x = scales[i].tokens + from * tokens * stride_;
+    const float* read = source ? source + from * tokens * stride_ : x;
+    query_.atLeast(rows * stride_);
+    keyValue_.atLeast(rows * 2 * stride_);
+    attended_.atLeast(rows * stride_);
+    split(rows, 2 * stride_, [&](int64_t first, int64_t count) {
+        float* normed = threadScratch(count * (stride_ + kChannelGroup));
+        const int64_t wide = stride_ + kChannelGroup;
+        for (int64_t r = first; r < first + count;) {
+            const int64_t inWindow = r % tokens;
+            const int64_t run = std::min(first + count - r, tokens - inWindow);
+            if (position)
+                kernels_.add(read + r * stride_, stride_, position + inWindow * stride_, stride_,
+                             x + r * stride_, stride_, run, stride_);
+            else if (read != x)
+                std::copy_n(read + r * stride_, run * stride_, x + r * stride_);
+            r += run;
+        }
+        kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
+                           static_cast<int>(dim_), kNormEps);
+        set.q.apply(kernels_, normed, wide, query_.data() + first * stride_, stride_, count);
+        set.kv.apply(kernels_, normed, wide, keyValue_.data() + first * 2 * stride_, 2 * stride_,
+                     count);
+    });
+    std::vector<AttentionTask> tasks;
+    std::vector<std::vector<KeySource>> sources;
+    int64_t keysEach = 0;
+    for (int64_t slot = from; slot < to; ++slot) {
+        const auto& window = layout.windows[static_cast<size_t>(slot)];
+        AttentionTask task;
+        const int64_t row = (slot - from) * tokens;
+        task.q = query_.data() + row * stride_;
+        task.queryStride = task.outStride = stride_;
+        task.queries = static_cast<int>(tokens);
+        task.out = attended_.data() + row * stride_;
+        const float* own = keyValue_.data() + row * 2 * stride_;
+        task.segment[task.segments++] = {own, own + stride_, 2 * stride_,
+                                         static_cast<int>(tokens), layout.validOf(slot)};
+        std::vector<KeySource> seen{{i, slot}};
+        for (size_t t = scales.size() - 1; t > i; --t) {
+            const TokenScale& coarse = *scales[t].layout;
+            const int64_t parent =
+                parentWindow(window.row * layout.geometry.rows + window.column,
+                             layout.geometry.rows, coarse.geometry.rows, mapping_);
+            const int64_t place = coarse.slot(window.image, parent / coarse.geometry.rows,
+                                              parent % coarse.geometry.rows);
+            if (place < 0) continue;  // a parent without valid tokens, with raster mapping
+            const float* kv = scales[t].shared.data() + place * coarse.tokens() * 2 * stride_;
+            task.segment[task.segments++] = {kv, kv + stride_, 2 * stride_,
+                                             static_cast<int>(coarse.tokens()),
+                                             coarse.validOf(place)};
+            seen.push_back({t, place});
+        }
+        task.validQuery = layout.validOf(slot);
+        tasks.push_back(task);
+        sources.push_back(std::move(seen));
+        int64_t keys = 0;
+        for (int s = 0; s < task.segments; ++s) keys += task.segment[s].count;
+        keysEach = std::max(keysEach, keys);
+    }
+    if (record.maps) {
+        const int64_t heads = block.heads(), windows = to - from;
+        mass_ = AlignedFloats(windows * heads * kMostKeySegments * tokens);
+        received_ = AlignedFloats(windows * heads * keysEach);
+    }
+    attend(tasks, block.heads(), record.maps ? received_.data() : nullptr, keysEach,
+           record.maps ? mass_.data() : nullptr);
+    if (record.maps) this->record(record, scales, i, from, sources, tasks, keysEach, block.heads());
+    if (record.probe) recordProbe(record, scales, i, from, to, sources, tasks, block.heads());
+    finish(set, x, attended_.data(), rows);
+    clearInvalid(layout, scales[i].tokens, from, to);
+}
+
+void BlockRunner::share(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
+                        int64_t from, int64_t to) {
+    RunningScale& scale = scales[i];
+    const int64_t tokens = scale.layout->tokens();
+    scale.shared.atLeast(scale.layout->slots() * tokens * 2 * stride_);
+    const float* x = scale.tokens + from * tokens * stride_;
+    float* kv = scale.shared.data() + from * tokens * 2 * stride_;
+    split((to - from) * tokens, 2 * stride_, [&](int64_t first, int64_t count) {
+        const int64_t wide = stride_ + kChannelGroup;
+        float* normed = threadScratch(count * wide);
+        kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
+                           static_cast<int>(dim_), kNormEps);
+        block.set(i).kv.apply(kernels_, normed, wide, kv + first * 2 * stride_, 2 * stride_, count);
+    });
+}
+
+void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
+                          int64_t from, int64_t to, const AttentionRecord& record) {
+    const TokenScale& fine = *scales[i].layout;
+    const TokenScale& coarse = *scales[i + 1].layout;
+    const int64_t tokens = fine.tokens(), rows = (to - from) * tokens;
+    const int64_t side = coarse.geometry.side / fine.geometry.rows, tile = side * side;
+    const int64_t tileRows = (to - from) * tile;
+    const auto& set = block.set(i + 1);
+    const float* x = scales[i].tokens + from * tokens * stride_;
+    query_.atLeast(std::max(rows, tileRows) * stride_);
+    keyValue_.atLeast(rows * 2 * stride_);
+    attended_.atLeast(std::max(rows, tileRows) * stride_);
+    tiles_.atLeast(tileRows * stride_);
+    split(rows, 2 * stride_, [&](int64_t first, int64_t count) {
+        const int64_t wide = stride_ + kChannelGroup;
+        float* normed = threadScratch(count * wide);
+        kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
+                           static_cast<int>(dim_), kNormEps);
+        block.set(i).kv.apply(kernels_, normed, wide, keyValue_.data() + first * 2 * stride_,
+                              2 * stride_, count);
+    });
+    // Each tile belongs to one window alone: it is copied out, worked on and put back.
+    const auto eachLine = [&](int64_t slot, const auto& work) {
+        const auto& window = fine.windows[static_cast<size_t>(slot)];
+        const TokenTile place = coarse.tile(window.image, window.row, window.column, side);
+        for (int64_t y = 0; y < side; ++y) {
+            const int64_t token = (place.row + y) * coarse.geometry.window + place.column;
+            work(scales[i + 1].tokens + (place.slot * coarse.tokens() + token) * stride_,
+                 tiles_.data() + ((slot - from) * tile + y * side) * stride_,
+                 place.slot * coarse.tokens() + token);
+        }
+    };
+    std::vector<uint8_t> validTile(static_cast<size_t>(tileRows), 1);
+    for (int64_t slot = from; slot < to; ++slot) {
+        int64_t at = (slot - from) * tile;
+        eachLine(slot, [&](const float* token, float* copy, int64_t index) {
+            std::copy_n(token, side * stride_, copy);
+            for (int64_t c = 0; c < side; ++c)
+                validTile[static_cast<size_t>(at++)] = coarse.valid[static_cast<size_t>(index + c)];
+        });
+    }
+    split(tileRows, stride_, [&](int64_t first, int64_t count) {
+        const int64_t wide = stride_ + kChannelGroup;
+        float* normed = threadScratch(count * wide);
+        kernels_.normalise(tiles_.data() + first * stride_, stride_, normed, wide, count,
+                           static_cast<int>(dim_), kNormEps);
+        set.q.apply(kernels_, normed, wide, query_.data() + first * stride_, stride_, count);
+    });
+    std::vector<AttentionTask> tasks;
+    for (int64_t slot = from; slot < to; ++slot) {
+        AttentionTask task;
+        task.q = query_.data() + (slot - from) * tile * stride_;
+        task.queryStride = task.outStride = stride_;
+        task.queries = static_cast<int>(tile);
+        task.out = attended_.data() + (slot - from) * tile * stride_;
+        const float* own = keyValue_.data() + (slot - from) * tokens * 2 * stride_;
+        task.segment[task.segments++] = {own, own + stride_, 2 * stride_,
+                                         static_cast<int>(tokens), fine.validOf(slot)};
+        task.validQuery = validTile.data() + (slot - from) * tile;
+        tasks.push_back(task);
+    }
+    const int64_t heads = block.heads();
+    if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
+    attend(tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
+    if (record.maps) {
+        const auto k = static_cast<int64_t>(i);
+        float* map = mapOf(*record.trace, pairName(record, "received_up", k + 1, k), fine);
+        float* total = mapOf(*record.trace,
+                             record.prefix + "attention.received_total.k" +
+                                 std::to_string(record.first + k),
+                             fine);
+        std::vector<float> mean(static_cast<size_t>(tokens));
+        for (int64_t slot = from; slot < to; ++slot) {
+            std::fill(mean.begin(), mean.end(), 0.0f);
+            for (int64_t h = 0; h < heads; ++h)
+                for (int64_t t = 0; t < tokens; ++t)
+                    mean[static_cast<size_t>(t)] +=
+                        received_.data()[((slot - from) * heads + h) * tokens + t] /
+                        static_cast<float>(heads);
+            addMap(fine, slot, mean.data(), map);
+            addMap(fine, slot, mean.data(), total);
+        }
+    }
+    finish(set, tiles_.data(), attended_.data(), tileRows);
+    for (int64_t slot = from; slot < to; ++slot) {
+        int64_t at = (slot - from) * tile;
+        eachLine(slot, [&](float* token, const float* copy, int64_t) {
+            for (int64_t c = 0; c < side; ++c, ++at)
+                if (validTile[static_cast<size_t>(at)])
+                    std::copy_n(copy + c * stride_, stride_, token + c * stride_);
+        });
+    }
+}
+
+/// Every window and head is one piece of work.
+void BlockRunner::attend(const std::vector<AttentionTask>& windows, int64_t heads, float* received,
+                         int64_t keysEach, float* mass) {
+    const int64_t size = dim_ / heads;
+    at::parallel_for(
+        0, static_cast<int64_t>(windows.size()) * heads, 1, [&](int64_t begin, int64_t end) {
+            for (int64_t item = begin; item < end; ++item) {
+                AttentionTask task = windows[static_cast<size_t>(item / heads)];
+                const int64_t offset = item % heads * size;
+                task.q += offset;
+                task.out += offset;
+                for (int s = 0; s < task.segments; ++s) {
+                    task.segment[s].k += offset;
+                    task.segment[s].v += offset;
+                }
+                task.headSize = static_cast<int>(size);
+                task.scale = 1 / std::sqrt(static_cast<float>(size));
+                if (received) task.received = received + item * keysEach;
+                if (mass) task.mass = mass + item * kMostKeySegments * task.queries;
+                task.scratch = threadScratch(attentionScratch(task));
+                kernels_.attention(task);
+            }
+        });
+}
+
+/// x + proj(A), then the MLP with its residual.
+void BlockRunner::finish(const PackedBlock::Set& set, float* tokens, const float* attended,
+                         int64_t rows) {
+    const int64_t hidden = set.fc1.out + kChannelGroup, wide = stride_ + kChannelGroup;
+    split(rows, hidden, [&](int64_t first, int64_t count) {
+        float* normed = threadScratch(count * (wide + hidden));
+        float* inner = normed + count * wide;
+        float* x = tokens + first * stride_;
+        set.proj.apply(kernels_, attended + first * stride_, stride_, normed, wide, count);
+        kernels_.add(x, stride_, normed, wide, x, stride_, count, stride_);
+        kernels_.normalise(x, stride_, normed, wide, count, static_cast<int>(dim_), kNormEps);
+        set.fc1.apply(kernels_, normed, wide, inner, hidden, count, Activation::Gelu);
+        set.fc2.apply(kernels_, inner, hidden, normed, wide, count);
+        kernels_.add(x, stride_, normed, wide, x, stride_, count, stride_);
+    });
+}
+
+void BlockRunner::clearInvalid(const TokenScale& layout, float* tokens, int64_t from,
+                               int64_t to) const {
+    for (int64_t slot = from; slot < to; ++slot)
+        if (const uint8_t* valid = layout.validOf(slot))
+            for (int64_t t = 0; t < layout.tokens(); ++t)
+                if (!valid[t])
+                    std::fill_n(tokens + (slot * layout.tokens() + t) * stride_, stride_, 0.0f);
+}
+
+void BlockRunner::pool(const TokenScale& fine, const float* tokens, const float* position,
+                       const TokenScale& coarse, float* pooled, int64_t from, int64_t to) const {
+    const auto& g = fine.geometry;
+    const int64_t side = g.window / ratio_;  // of the tile in the coarse scale
+    at::parallel_for(from, to, 1, [&](int64_t begin, int64_t end) {
+        float* sum = threadScratch(stride_);
+        for (int64_t slot = begin; slot < end; ++slot) {
+            const auto& w = fine.windows[static_cast<size_t>(slot)];
+            const TokenTile place = coarse.tile(w.image, w.row, w.column, side);
+            const uint8_t* valid = fine.validOf(slot);
+            for (int64_t y = 0; y < g.window; ++y)
+                for (int64_t x = 0; x < g.window; ++x) {
+                    const int64_t token = y * g.window + x;
+                    if (valid && !valid[token]) continue;
+                    float* cell =
+                        pooled + (place.slot * coarse.tokens() +
+                                  (place.row + y / ratio_) * coarse.geometry.window +
+                                  place.column + x / ratio_) *
+                                     stride_;
+                    const float* value = tokens + (slot * fine.tokens() + token) * stride_;
+                    if (position) {
+                        kernels_.add(value, stride_, position + token * stride_, stride_, sum,
+                                     stride_, 1, stride_);
+                        value = sum;
+                    }
+                    kernels_.maximum(cell, value, stride_);
+                }
+        }
+    });
+}
+
+void BlockRunner::record(const AttentionRecord& record, const std::vector<RunningScale>& scales,
+                         size_t i, int64_t from, const std::vector<std::vector<KeySource>>& sources,
+                         const std::vector<AttentionTask>& tasks, int64_t keysEach,
+                         int64_t heads) {
+    const TokenScale& layout = *scales[i].layout;
+    const int64_t tokens = layout.tokens();
+    const auto q = static_cast<int64_t>(i);
+    const float share = 1 / static_cast<float>(heads);
+    for (size_t t = i; t < scales.size(); ++t) {  // maps exist even where nobody looks
+        mapOf(*record.trace, pairName(record, "mass", q, static_cast<int64_t>(t)), layout);
+        mapOf(*record.trace, pairName(record, "received", q, static_cast<int64_t>(t)),
+              *scales[t].layout);
+    }
+    for (size_t n = 0; n < tasks.size(); ++n) {
+        const AttentionTask& task = tasks[n];
+        const int64_t slot = from + static_cast<int64_t>(n);
+        int64_t firstKey = 0;
+        for (int s = 0; s < task.segments; ++s) {
+            const KeySource& source = sources[n][static_cast<size_t>(s)];
+            const auto k = static_cast<int64_t>(source.scale);
+            const TokenScale& keys = *scales[source.scale].layout;
+            const int64_t count = task.segment[s].count;
+            std::vector<float> mass(static_cast<size_t>(tokens), 0), received(
+                static_cast<size_t>(count), 0);
+            for (int64_t h = 0; h < heads; ++h) {
+                const int64_t item = static_cast<int64_t>(n) * heads + h;
+                const float* m = mass_.data() + (item * kMostKeySegments + s) * tokens;
+                const float* r = received_.data() + item * keysEach + firstKey;
+                for (int64_t t = 0; t < tokens; ++t) mass[static_cast<size_t>(t)] += m[t] * share;
+                for (int64_t t = 0; t < count; ++t) received[static_cast<size_t>(t)] += r[t] * share;
+            }
+            if (task.validQuery)
+                for (int64_t t = 0; t < tokens; ++t)
+                    if (!task.validQuery[t]) mass[static_cast<size_t>(t)] = 0;
+            addMap(layout, slot, mass.data(),
+                   mapOf(*record.trace, pairName(record, "mass", q, k), layout));
+            addMap(keys, source.slot, received.data(),
+                   mapOf(*record.trace, pairName(record, "received", q, k), keys));
+            addMap(keys, source.slot, received.data(),
+                   mapOf(*record.trace,
+                         record.prefix + "attention.received_total.k" +
+                             std::to_string(record.first + k),
+                         keys));
+            firstKey += count;
+        }
+    }
+}
+
+void BlockRunner::recordProbe(const AttentionRecord& record,
+                              const std::vector<RunningScale>& scales, size_t i, int64_t from,
+                              int64_t to, const std::vector<std::vector<KeySource>>& sources,
+                              const std::vector<AttentionTask>& tasks, int64_t heads) {
+    const TokenScale& layout = *scales[i].layout;
+    const auto& g = layout.geometry;
+    const ProbePoint& at = *record.probe;
+    if (at.scale != record.first + static_cast<int64_t>(i) || at.row < 0 || at.column < 0 ||
+        at.row >= g.side || at.column >= g.side)
+        return;
+    const int64_t slot = layout.slot(0, at.row / g.window, at.column / g.window);
+    if (slot < from || slot >= to) return;
+    const auto n = static_cast<size_t>(slot - from);
+    const int64_t token = at.row % g.window * g.window + at.column % g.window;
+    int64_t keys = 0;
+    for (int s = 0; s < tasks[n].segments; ++s) keys += tasks[n].segment[s].count;
+    std::vector<float> weights(static_cast<size_t>(keys), 0), ignored(static_cast<size_t>(dim_));
+    for (int64_t h = 0; h < heads; ++h) {
+        AttentionTask task = tasks[n];
+        const int64_t size = dim_ / heads, offset = h * size;
+        task.q += token * stride_ + offset;
+        task.queries = 1;
+        task.headSize = static_cast<int>(size);
+        task.scale = 1 / std::sqrt(static_cast<float>(size));
+        for (int s = 0; s < task.segments; ++s) {
+            task.segment[s].k += offset;
+            task.segment[s].v += offset;
+        }
+        task.out = ignored.data();
+        task.validQuery = nullptr;
+        task.received = weights.data();
+        task.scratch = threadScratch(attentionScratch(task));
+        kernels_.attention(task);
+    }
+    const float* value = weights.data();
+    for (int s = 0; s < tasks[n].segments; ++s) {
+        const KeySource& source = sources[n][static_cast<size_t>(s)];
+        const TokenScale& seen = *scales[source.scale].layout;
+        float* map = mapOf(*record.trace,
+                           record.prefix + "probe.k" +
+                               std::to_string(record.first + static_cast<int64_t>(source.scale)),
+                           seen);
+        for (int64_t t = 0; t < seen.tokens(); ++t)
+            map[placeOf(seen, source.slot, t)] = *value++ / static_cast<float>(heads);
+    }
+}
+
+}  // namespace atlas::engine

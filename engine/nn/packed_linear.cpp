@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/packed_linear.h"
+
+namespace atlas::engine {
+
+PackedLinear PackedLinear::pack(const Linear& layer, const LayerNorm* before, int panel,
+                                int64_t sections) {
+    PackedLinear packed;
+    at::Tensor weight = layer.weight.to(at::kCPU, at::kDouble);
+    const int64_t outputs = weight.size(0), part = outputs / sections;
+    at::Tensor bias = layer.bias.defined() ? layer.bias.to(at::kCPU, at::kDouble)
+                                           : at::zeros({outputs}, weight.options());
+    if (before) {
+        bias = bias + at::matmul(weight, before->bias.to(at::kCPU, at::kDouble));
+        weight = weight * before->weight.to(at::kCPU, at::kDouble);
+    }
+    const int64_t padded = paddedChannels(part);
+    packed.in = weight.size(1);
+    packed.out = padded * sections;
+    const auto options = at::TensorOptions().dtype(at::kFloat);
+    const at::Tensor matrix = at::zeros({packed.in, sections, padded}, options);
+    matrix.slice(2, 0, part).copy_(
+        weight.transpose(0, 1).reshape({packed.in, sections, part}).to(at::kFloat));
+    const at::Tensor shifts = at::zeros({sections, padded}, options);
+    shifts.slice(1, 0, part).copy_(bias.reshape({sections, part}).to(at::kFloat));
+    packed.weights = packPanels(matrix.const_data_ptr<float>(), packed.in,
+                                static_cast<int>(packed.out), panel);
+    const float* first = shifts.const_data_ptr<float>();
+    packed.bias.assign(first, first + packed.out);
+    return packed;
+}
+
+void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,
+                         int64_t toStride, int64_t rows, Activation activation) const {
+    ProductTask task;
+    task.a[0] = x;
+    task.lda = stride;
+    task.k = static_cast<int>(in);
+    task.b = weights.data();
+    task.c = to;
+    task.ldc = toStride;
+    task.m = rows;
+    task.n = static_cast<int>(out);
+    task.bias = bias.data();
+    task.activation = activation;
+    kernels.product(task);
+}
+
+}  // namespace atlas::engine

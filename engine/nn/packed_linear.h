@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "engine/kernels/cpu/cpu_kernels.h"
+#include "engine/nn/layers.h"
+
+namespace atlas::engine {
+
+/// A linear layer packed for the processor's kernels. A LayerNorm in front of it is multiplied
+/// into it: what it reads is then normalised without scale and shift.
+struct PackedLinear {
+    int64_t in = 0;   ///< values read of each row
+    int64_t out = 0;  ///< padded: columns written
+    std::vector<float> weights, bias;
+
+    /// `sections`: the outputs are so many equal parts, each padded on its own.
+    static PackedLinear pack(const Linear& layer, const LayerNorm* before, int panel,
+                             int64_t sections = 1);
+
+    /// out[rows] = activation(x[rows] W^T + bias).
+    void apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,
+               int64_t toStride, int64_t rows, Activation activation = Activation::None) const;
+};
+
+}  // namespace atlas::engine
