@@ -24,6 +24,17 @@ std::string scaleName(const char* what, int64_t scale) {
     return std::string(what) + ".scale" + std::to_string(scale);
 }
 
+std::vector<uint8_t> maskOf(const at::Tensor& mask, const RunnerInput& input) {
+    if (!mask.defined()) return {};
+    const at::Tensor plain = mask.to(at::kCPU, at::kByte).contiguous();
+    if (plain.dim() != 3 || plain.size(0) != input.images ||
+        plain.size(1) != (input.height + kTokenPx - 1) / kTokenPx ||
+        plain.size(2) != (input.width + kTokenPx - 1) / kTokenPx)
+        throw ModelError("token mask: its shape is not that of the tokens");
+    const uint8_t* first = plain.const_data_ptr<uint8_t>();
+    return {first, first + plain.numel()};
+}
+
 }  // namespace
 
 /// What stays the same from run to run.
@@ -238,7 +249,13 @@ class AtlasRunner::Pass {
                 poolUntil((done + window - 1) / window);
                 if (input_.images == 1 && due()) write({-1, 0, done, 0});
             };
-            impl_.stem.run(image, stemOptions);
+            if (input_.tokens.defined())
+                image.tokens(0, tokenRows_, 0, tokenColumns_,
+                             input_.tokens.const_data_ptr<float>() +
+                                 b * tokenRows_ * tokenColumns_ * impl_.config.dim,
+                             impl_.config.dim);
+            else
+                impl_.stem.run(image, stemOptions);
             poolUntil((tokenRows_ + window - 1) / window);
         }
         countTraffic(1);
@@ -633,16 +650,26 @@ RunnerOutput AtlasRunner::run(const at::Tensor& image, const at::Tensor& tokenMa
                 }
         });
     };
-    if (tokenMask.defined()) {
-        const at::Tensor mask = tokenMask.to(at::kCPU, at::kByte).contiguous();
-        if (mask.dim() != 3 || mask.size(0) != input.images ||
-            mask.size(1) != (input.height + kTokenPx - 1) / kTokenPx ||
-            mask.size(2) != (input.width + kTokenPx - 1) / kTokenPx)
-            throw ModelError("token mask: its shape is not that of the tokens");
-        const uint8_t* first = mask.const_data_ptr<uint8_t>();
-        input.tokenMask.assign(first, first + mask.numel());
-    }
+    input.tokenMask = maskOf(tokenMask, input);
     return run(input, request, {}, {});
+}
+
+RunnerOutput AtlasRunner::runTokens(const at::Tensor& tokens, const at::Tensor& tokenMask,
+                                    const RunnerRequest& request) const {
+    if (tokens.dim() != 4 || tokens.size(3) != impl_->config.dim)
+        throw ModelError("Atlas: the tokens must be [B, h, w, " +
+                         std::to_string(impl_->config.dim) + "]");
+    RunnerInput input;
+    input.images = tokens.size(0);
+    input.height = tokens.size(1) * kTokenPx;
+    input.width = tokens.size(2) * kTokenPx;
+    input.tokens = tokens.to(at::kCPU, at::kFloat).contiguous();
+    input.tokenMask = maskOf(tokenMask, input);
+    return run(input, request, {}, {});
+}
+
+const CpuStem& AtlasRunner::stem() const {
+    return impl_->stem;
 }
 
 }  // namespace atlas::engine

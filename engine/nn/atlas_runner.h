@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "engine/nn/atlas.h"
+#include "engine/nn/cpu_stem.h"
 
 namespace atlas::engine {
 
@@ -29,6 +30,8 @@ struct RunnerInput {
         pixels;
     /// [images, ceil(height/16), ceil(width/16)], 0 = left out (spec 11); empty: all.
     std::vector<uint8_t> tokenMask;
+    /// [images, h, w, dim] float32: the stem's result, in place of `pixels`; or undefined.
+    at::Tensor tokens;
 };
 
 struct RunnerRequest {
@@ -78,7 +81,12 @@ class AtlasRunner {
     RunnerOutput run(const at::Tensor& image, const at::Tensor& tokenMask,
                      const RunnerRequest& request) const;
 
+    /// As run(), from tokens [B, h, w, dim] instead of pixels.
+    RunnerOutput runTokens(const at::Tensor& tokens, const at::Tensor& tokenMask,
+                           const RunnerRequest& request) const;
+
     const AtlasConfig& config() const;
+    const CpuStem& stem() const;
 
   private:
     class Impl;

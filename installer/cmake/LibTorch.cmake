@@ -28,6 +28,17 @@ target_compile_definitions(atlas_torch INTERFACE AT_PER_OPERATOR_HEADERS)
 target_compile_options(atlas_torch INTERFACE
   "SHELL:-idirafter ${ATLASSCOPE_TORCH_DIR}/include"
   "SHELL:-idirafter ${ATLASSCOPE_TORCH_DIR}/include/torch/csrc/api/include")
+# at::parallel_for is a template of the headers: without OpenMP it would quietly use one thread.
+# The wheel's own libgomp is linked, so that the program has one.
+file(GLOB _gomp "${ATLASSCOPE_TORCH_LIB}/libgomp*.so*" "${ATLASSCOPE_TORCH_DIR}.libs/libgomp*.so*")
+if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang" AND _gomp)
+  target_compile_options(atlas_torch INTERFACE -fopenmp)
+  list(GET _gomp 0 _gomp)
+  target_link_libraries(atlas_torch INTERFACE "${_gomp}")
+else()
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  target_link_libraries(atlas_torch INTERFACE OpenMP::OpenMP_CXX)
+endif()
 set(_torch_libs torch torch_cpu c10)
 foreach(_extra torch_cuda c10_cuda)
   if(EXISTS "${ATLASSCOPE_TORCH_LIB}/lib${_extra}.so")

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The benchmark where only LibTorch is: engine_bench [--json] [--all] [--seconds S] [NAME_PART]
+#include <cstring>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "engine/bench/benchmark.h"
+
+int main(int argc, char** argv) {
+    using namespace atlas::engine;
+    BenchmarkOptions options;
+    bool json = false;
+    for (int i = 1; i < argc; ++i) {
+        if (std::strcmp(argv[i], "--json") == 0)
+            json = true;
+        else if (std::strcmp(argv[i], "--all") == 0)
+            options.all = true;
+        else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
+            options.seconds = std::atof(argv[++i]);
+        else
+            options.filter = argv[i];
+    }
+    try {
+        if (!json) std::cout << benchmarkLine(nullptr) << std::endl;
+        const auto result = runBenchmarks(options, [&](const nlohmann::json& r) {
+            if (!json) std::cout << benchmarkLine(r) << std::endl;
+        });
+        if (json) std::cout << result.dump(1) << std::endl;
+        else std::cout << result.at("machine").dump() << std::endl;
+    } catch (const std::exception& error) {
+        std::cerr << "engine_bench: " << error.what() << std::endl;
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/bench/benchmark.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/randn.h>
+#include <torch/version.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/bench/memory_probe.h"
+#include "engine/bench/plain_atlas.h"
+#include "engine/nn/atlas_cost.h"
+#include "engine/nn/atlas_runner.h"
+#include "engine/nn/block_runner.h"
+#include "engine/nn/cpu_stem.h"
+
+namespace atlas::engine {
+namespace {
+
+using nlohmann::json;
+
+double secondsOf(const std::function<void()>& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// One thing to compute, both ways.
+struct Case {
+    std::string name;
+    double flops = 0;
+    double bytes = 0;  ///< inputs, outputs and weights, each once
+    std::function<void()> ours, plain;
+};
+
+/// Large square product, the best of some: GFLOP/s.
+double measurePeak() {
+    constexpr int64_t n = 2048;
+    const at::Tensor a = at::randn({n, n}), b = at::randn({n, n});
+    double best = 1e9;
+    for (int i = 0; i < 6; ++i) best = std::min(best, secondsOf([&] { at::matmul(a, b); }));
+    return 2.0 * n * n * n / best / 1e9;
+}
+
+json measure(const Case& c, double seconds) {
+    json result{{"name", c.name}};
+    // The first calls tell the memory: everything that they keep is theirs.
+    double ours = 0, plain = 0;
+    int64_t peak = 0, plainPeak = 0;
+    {
+        const MemoryProbe probe;
+        plain = secondsOf(c.plain);
+        plainPeak = probe.peak();
+    }
+    {
+        const MemoryProbe probe;
+        ours = secondsOf(c.ours);
+        peak = probe.peak();
+    }
+    double power = measurePeak();
+    double spent = 0;
+    // Interleaved, so that a slow minute of the machine falls on both.
+    for (int round = 0; round < 200 && (round < 2 || spent < 2 * seconds); ++round) {
+        if (round >= 1 && ours + plain > 20 * seconds) break;
+        const double p = secondsOf(c.plain), o = secondsOf(c.ours);
+        plain = std::min(plain, p);
+        ours = std::min(ours, o);
+        spent += p + o;
+    }
+    power = std::max(power, measurePeak());
+    result["ours_s"] = ours;
+    result["plain_s"] = plain;
+    result["ratio"] = plain / ours;
+    result["gflop"] = c.flops / 1e9;
+    result["gflops"] = c.flops / ours / 1e9;
+    result["bytes"] = c.bytes;
+    result["peak_share"] = c.flops / ours / 1e9 / power;
+    result["plain_peak_share"] = c.flops / plain / 1e9 / power;
+    result["matmul_gflops"] = power;
+    result["peak_bytes"] = peak;
+    result["plain_peak_bytes"] = plainPeak;
+    return result;
+}
+
+AtlasConfig baseConfig() {
+    AtlasConfig c;
+    c.numClasses = 100;
+    c.stages = {{2, 12, 4, true, 3}, {10, 12, 4, true, 2}};
+    return c;
+}
+
+/// A quarter of base in width; the paper names none so small.
+AtlasConfig smallConfig() {
+    AtlasConfig c = baseConfig();
+    c.stemWidth = 48;
+    c.dim = 192;
+    c.stages = {{2, 3, 4, true, 3}, {10, 3, 4, true, 2}};
+    return c;
+}
+
+/// The bundled model `scenes`.
+AtlasConfig scenesConfig() {
+    AtlasConfig c;
+    c.stemFirstWidth = c.stemWidth = 16;
+    c.dim = 64;
+    c.numClasses = 10;
+    c.windowSide = 8;
+    c.mapping = WindowMapping::Nested;
+    c.stages = {{1, 2, 3, true, 3}, {2, 2, 3, true, 2}, {3, 2, 3, true, 1}};
+    return c;
+}
+
+/// A network both ways; made when its first case runs, shared by the others.
+struct Networks {
+    explicit Networks(const AtlasConfig& config)
+        : unfolded(config, initialAtlasWeights(config, 1)), plain(unfolded), runner(folded(config)) {}
+
+    static Atlas folded(const AtlasConfig& config) {
+        Atlas network(config, initialAtlasWeights(config, 1));
+        network.fold();
+        return network;
+    }
+    Atlas unfolded;
+    PlainAtlas plain;
+    AtlasRunner runner;
+};
+
+class Cases {
+  public:
+    explicit Cases(const BenchmarkOptions& options) : options_(options) {}
+
+    void add(const std::string& name, bool large, std::function<Case()> make) {
+        const bool asked = !options_.filter.empty() &&
+                           name.find(options_.filter) != std::string::npos;
+        if (asked || (options_.filter.empty() && (!large || options_.all)))
+            list.push_back({name, std::move(make)});
+    }
+    std::vector<std::pair<std::string, std::function<Case()>>> list;
+
+  private:
+    const BenchmarkOptions& options_;
+};
+
+void addNetwork(Cases& cases, const std::string& label, const AtlasConfig& config,
+                const std::vector<std::pair<int64_t, int64_t>>& sizes) {
+    const auto networks = std::make_shared<std::shared_ptr<Networks>>();
+    const auto get = [networks, config] {
+        if (!*networks) *networks = std::make_shared<Networks>(config);
+        return *networks;
+    };
+    const auto weightBytes = [config] {
+        double floats = 0;
+        for (const auto& [name, t] : initialAtlasWeights(config, 1))
+            floats += static_cast<double>(t.numel());
+        return 4 * floats;
+    };
+    for (const auto& [side, batch] : sizes) {
+        const std::string tail = "_" + std::to_string(side) + "_b" + std::to_string(batch);
+        const bool large = static_cast<double>(side * side * batch) * static_cast<double>(
+                               config.dim * config.dim) > 1e12;
+        const AtlasCost cost = atlasCost(config, side);
+        const auto images = static_cast<double>(batch);
+        const auto pixelBytes = 12.0 * static_cast<double>(side * side) * images;
+        const int64_t tokens = side / 16;
+        const auto tokenBytes =
+            4.0 * static_cast<double>(tokens * tokens * config.dim) * images;
+        cases.add("atlas_" + label + tail, large, [=, side = side, batch = batch] {
+            const auto n = get();
+            const at::Tensor x = at::randn({batch, 3, side, side});
+            return Case{"atlas_" + label + tail, cost.total() * images,
+                        pixelBytes + weightBytes(), [=] { n->runner.run(x, {}, {}); },
+                        [=] { n->plain.forward(x); }};
+        });
+        if (batch != 1) continue;
+        cases.add("atlas_" + label + "_blocks" + tail, large, [=] {
+            const auto n = get();
+            const at::Tensor x = at::randn({1, tokens, tokens, config.dim});
+            return Case{"atlas_" + label + "_blocks" + tail, cost.blocks(),
+                        tokenBytes + weightBytes(), [=] { n->runner.runTokens(x, {}, {}); },
+                        [=] { n->plain.blocks(x); }};
+        });
+        cases.add("atlas_" + label + "_stem" + tail, large, [=, side = side] {
+            const auto n = get();
+            const at::Tensor x = at::randn({1, 3, side, side});
+            return Case{"atlas_" + label + "_stem" + tail, cost.stem, pixelBytes + tokenBytes,
+                        [=] { n->runner.stem().forward(x); }, [=] { n->plain.stem(x); }};
+        });
+    }
+}
+
+void addOperations(Cases& cases) {
+    const auto& kernels = cpuKernels();
+    for (const int64_t dim : {64, 192, 768}) {
+        const int64_t rows = 4096, hidden = 4 * dim;
+        const auto linear = [](int64_t in, int64_t out) {
+            return Linear{at::randn({out, in}) / std::sqrt(static_cast<double>(in)),
+                          at::randn({out})};
+        };
+        const auto norm = LayerNorm{at::ones({dim}), at::zeros({dim})};
+        const auto name = [dim](const char* what) {
+            return std::string(what) + "_c" + std::to_string(dim);
+        };
+        cases.add(name("projections"), false, [=, &kernels] {
+            const Linear q = linear(dim, dim), kv = linear(dim, 2 * dim), out = linear(dim, dim);
+            const at::Tensor x = at::randn({rows, dim});
+            const auto packed = std::make_shared<std::array<PackedLinear, 3>>(
+                std::array{PackedLinear::pack(q, &norm, kernels.panel),
+                           PackedLinear::pack(kv, &norm, kernels.panel),
+                           PackedLinear::pack(out, nullptr, kernels.panel)});
+            const at::Tensor a = at::empty({rows, dim}), b = at::empty({rows, 2 * dim});
+            return Case{name("projections"), 8.0 * static_cast<double>(rows * dim * dim),
+                        4.0 * static_cast<double>(4 * dim * dim + 5 * rows * dim),
+                        [=, &kernels] {
+                            const float* from = x.const_data_ptr<float>();
+                            float* first = a.data_ptr<float>();
+                            float* second = b.data_ptr<float>();
+                            at::parallel_for(0, rows / 64, 1, [&](int64_t i, int64_t end) {
+                                for (; i < end; ++i) {
+                                    const int64_t r = i * 64;
+                                    float* normed = threadScratch(64 * (dim + 16));
+                                    kernels.normalise(from + r * dim, dim, normed, dim + 16, 64,
+                                                      static_cast<int>(dim), 1e-5f);
+                                    (*packed)[0].apply(kernels, normed, dim + 16, first + r * dim,
+                                                       dim, 64);
+                                    (*packed)[1].apply(kernels, normed, dim + 16,
+                                                       second + r * 2 * dim, 2 * dim, 64);
+                                    (*packed)[2].apply(kernels, first + r * dim, dim, normed,
+                                                       dim + 16, 64);
+                                    kernels.add(normed, dim + 16, from + r * dim, dim,
+                                                first + r * dim, dim, 64, dim);
+                                }
+                            });
+                        },
+                        [=] {
+                            const at::Tensor query = q(norm(x));
+                            kv(norm(x));
+                            x + out(query);
+                        }};
+        });
+        cases.add(name("mlp"), false, [=, &kernels] {
+            const Linear fc1 = linear(dim, hidden), fc2 = linear(hidden, dim);
+            const at::Tensor x = at::randn({rows, dim}), y = at::empty({rows, dim});
+            const auto packed = std::make_shared<std::array<PackedLinear, 2>>(
+                std::array{PackedLinear::pack(fc1, &norm, kernels.panel),
+                           PackedLinear::pack(fc2, nullptr, kernels.panel)});
+            return Case{name("mlp"), 4.0 * static_cast<double>(rows * dim * hidden),
+                        4.0 * static_cast<double>(2 * dim * hidden + 2 * rows * dim),
+                        [=, &kernels] {
+                            const float* from = x.const_data_ptr<float>();
+                            float* to = y.data_ptr<float>();
+                            at::parallel_for(0, rows / 64, 1, [&](int64_t i, int64_t end) {
+                                for (; i < end; ++i) {
+                                    const int64_t r = i * 64, wide = dim + 16,
+                                                  wider = hidden + 16;
+                                    float* normed = threadScratch(64 * (wide + wider));
+                                    float* inner = normed + 64 * wide;
+                                    kernels.normalise(from + r * dim, dim, normed, wide, 64,
+                                                      static_cast<int>(dim), 1e-5f);
+                                    (*packed)[0].apply(kernels, normed, wide, inner, wider, 64,
+                                                       Activation::Gelu);
+                                    (*packed)[1].apply(kernels, inner, wider, normed, wide, 64);
+                                    kernels.add(normed, wide, from + r * dim, dim, to + r * dim,
+                                                dim, 64, dim);
+                                }
+                            });
+                        },
+                        [=] { x + fc2(at::gelu(fc1(norm(x)))); }};
+        });
+    }
+    for (const int64_t size : {32, 64})
+        for (const int64_t keys : {256, 512, 768, 1024}) {
+            const std::string name = "msa_q256_k" + std::to_string(keys) + "_d" +
+                                     std::to_string(size);
+            cases.add(name, false, [=, &kernels] {
+                // 64 windows, 4 heads; all windows share the coarse keys.
+                const int64_t windows = 64, heads = 4, width = heads * size;
+                const at::Tensor q = at::randn({windows, 256, width}),
+                                 own = at::randn({windows, 256, 2 * width});
+                std::vector<at::Tensor> coarse;
+                for (int64_t k = 256; k < keys; k += 256)
+                    coarse.push_back(at::randn({1, 256, 2 * width}));
+                const at::Tensor out = at::empty_like(q);
+                const auto split = [=](const at::Tensor& x) {
+                    return x.reshape({windows, x.size(1), heads, size}).transpose(1, 2);
+                };
+                return Case{
+                    name, 4.0 * static_cast<double>(windows * 256 * keys * width),
+                    4.0 * static_cast<double>(windows * 256 * 4 * width + (keys - 256) * 2 * width),
+                    [=, &kernels] {
+                        at::parallel_for(0, windows * heads, 1, [&](int64_t i, int64_t end) {
+                            for (; i < end; ++i) {
+                                const int64_t w = i / heads, h = i % heads * size;
+                                AttentionTask t;
+                                t.q = q.const_data_ptr<float>() + w * 256 * width + h;
+                                t.out = out.data_ptr<float>() + w * 256 * width + h;
+                                t.queryStride = t.outStride = width;
+                                t.queries = 256;
+                                t.headSize = static_cast<int>(size);
+                                t.scale = 1 / std::sqrt(static_cast<float>(size));
+                                const float* kv =
+                                    own.const_data_ptr<float>() + w * 512 * width + h;
+                                t.segment[t.segments++] = {kv, kv + width, 2 * width, 256, nullptr};
+                                for (const auto& c : coarse) {
+                                    const float* up = c.const_data_ptr<float>() + h;
+                                    t.segment[t.segments++] = {up, up + width, 2 * width, 256,
+                                                               nullptr};
+                                }
+                                t.scratch = threadScratch(attentionScratch(t));
+                                kernels.attention(t);
+                            }
+                        });
+                    },
+                    [=] {
+                        std::vector<at::Tensor> all{own};
+                        for (const auto& c : coarse) all.push_back(c.repeat({windows, 1, 1}));
+                        const at::Tensor kv = at::cat(all, 1);
+                        plainAttention(split(q), split(kv.slice(2, 0, width)),
+                                       split(kv.slice(2, width)))
+                            .transpose(1, 2)
+                            .reshape({windows, 256, width});
+                    }};
+            });
+        }
+}
+
+std::string processorName() {
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);)
+        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+    return "unknown";
+}
+
+}  // namespace
+
+json runBenchmarks(const BenchmarkOptions& options, const std::function<void(const json&)>& report) {
+    const at::NoGradGuard noGradient;
+    if (options.threads > 0) at::set_num_threads(options.threads);
+    Cases cases(options);
+    addOperations(cases);
+    const std::vector<std::pair<int64_t, int64_t>> sizes{{256, 1},  {512, 1},  {1024, 1}, {2048, 1},
+                                                         {256, 8},  {512, 8},  {1024, 8}, {2048, 8}};
+    addNetwork(cases, "base", baseConfig(), sizes);
+    addNetwork(cases, "small", smallConfig(), sizes);
+    addNetwork(cases, "scenes", scenesConfig(), {{1024, 1}, {1024, 8}});
+    json results = json::array();
+    for (const auto& [name, make] : cases.list) {
+        results.push_back(measure(make(), options.seconds));
+        if (report) report(results.back());
+    }
+    return {{"machine",
+             {{"processor", processorName()},
+              {"threads", at::get_num_threads()},
+              {"kernels", cpuKernels().name},
+              {"libtorch", TORCH_VERSION},
+              {"matmul_gflops", measurePeak()}}},
+            {"results", results}};
+}
+
+std::string benchmarkLine(const json& r) {
+    char line[200];
+    if (r.is_null()) {
+        std::snprintf(line, sizeof line, "%-28s %9s %9s %6s %8s %6s %9s %9s", "name", "ours s",
+                      "plain s", "ratio", "GFLOP/s", "peak", "MiB", "plain MiB");
+    } else {
+        std::snprintf(line, sizeof line, "%-28s %9.4f %9.4f %6.2f %8.1f %5.0f%% %9.1f %9.1f",
+                      r.at("name").get<std::string>().c_str(), r.at("ours_s").get<double>(),
+                      r.at("plain_s").get<double>(), r.at("ratio").get<double>(),
+                      r.at("gflops").get<double>(), 100 * r.at("peak_share").get<double>(),
+                      r.at("peak_bytes").get<double>() / 1048576,
+                      r.at("plain_peak_bytes").get<double>() / 1048576);
+    }
+    return line;
+}
+
+std::string compareBenchmarks(const json& before, const json& now) {
+    std::string text;
+    for (const auto& r : now.at("results"))
+        for (const auto& old : before.at("results")) {
+            if (old.at("name") != r.at("name")) continue;
+            char line[200];
+            // The plain path is the same code in both: it says what the machine did meanwhile.
+            const double ours = r.at("ours_s").get<double>() / old.at("ours_s").get<double>();
+            const double plain = r.at("plain_s").get<double>() / old.at("plain_s").get<double>();
+            std::snprintf(line, sizeof line,
+                          "%-28s ours %+.1f %%, plain %+.1f %%, ratio %.2f -> %.2f\n",
+                          r.at("name").get<std::string>().c_str(), 100 * (ours - 1),
+                          100 * (plain - 1), old.at("ratio").get<double>(),
+                          r.at("ratio").get<double>());
+            text += line;
+        }
+    return text.empty() ? "no case is in both files\n" : text;
+}
+
+}  // namespace atlas::engine
