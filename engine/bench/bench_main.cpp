@@ -25,8 +25,10 @@ int main(int argc, char** argv) {
         const auto result = runBenchmarks(options, [&](const nlohmann::json& r) {
             if (!json) std::cout << benchmarkLine(r) << std::endl;
         });
-        if (json) std::cout << result.dump(1) << std::endl;
-        else std::cout << result.at("machine").dump() << std::endl;
+        if (json)
+            std::cout << result.dump(1) << std::endl;
+        else
+            std::cout << result.at("machine").dump() << std::endl;
     } catch (const std::exception& error) {
         std::cerr << "engine_bench: " << error.what() << std::endl;
         return 1;

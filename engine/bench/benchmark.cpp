@@ -116,7 +116,9 @@ AtlasConfig scenesConfig() {
 /// A network both ways; made when its first case runs, shared by the others.
 struct Networks {
     explicit Networks(const AtlasConfig& config)
-        : unfolded(config, initialAtlasWeights(config, 1)), plain(unfolded), runner(folded(config)) {}
+        : unfolded(config, initialAtlasWeights(config, 1)),
+          plain(unfolded),
+          runner(folded(config)) {}
 
     static Atlas folded(const AtlasConfig& config) {
         Atlas network(config, initialAtlasWeights(config, 1));
@@ -133,8 +135,8 @@ class Cases {
     explicit Cases(const BenchmarkOptions& options) : options_(options) {}
 
     void add(const std::string& name, bool large, std::function<Case()> make) {
-        const bool asked = !options_.filter.empty() &&
-                           name.find(options_.filter) != std::string::npos;
+        const bool asked =
+            !options_.filter.empty() && name.find(options_.filter) != std::string::npos;
         if (asked || (options_.filter.empty() && (!large || options_.all)))
             list.push_back({name, std::move(make)});
     }
@@ -159,20 +161,19 @@ void addNetwork(Cases& cases, const std::string& label, const AtlasConfig& confi
     };
     for (const auto& [side, batch] : sizes) {
         const std::string tail = "_" + std::to_string(side) + "_b" + std::to_string(batch);
-        const bool large = static_cast<double>(side * side * batch) * static_cast<double>(
-                               config.dim * config.dim) > 1e12;
+        const bool large = static_cast<double>(side * side * batch) *
+                               static_cast<double>(config.dim * config.dim) >
+                           1e12;
         const AtlasCost cost = atlasCost(config, side);
         const auto images = static_cast<double>(batch);
         const auto pixelBytes = 12.0 * static_cast<double>(side * side) * images;
         const int64_t tokens = side / 16;
-        const auto tokenBytes =
-            4.0 * static_cast<double>(tokens * tokens * config.dim) * images;
+        const auto tokenBytes = 4.0 * static_cast<double>(tokens * tokens * config.dim) * images;
         cases.add("atlas_" + label + tail, large, [=, side = side, batch = batch] {
             const auto n = get();
             const at::Tensor x = at::randn({batch, 3, side, side});
-            return Case{"atlas_" + label + tail, cost.total() * images,
-                        pixelBytes + weightBytes(), [=] { n->runner.run(x, {}, {}); },
-                        [=] { n->plain.forward(x); }};
+            return Case{"atlas_" + label + tail, cost.total() * images, pixelBytes + weightBytes(),
+                        [=] { n->runner.run(x, {}, {}); }, [=] { n->plain.forward(x); }};
         });
         if (batch != 1) continue;
         cases.add("atlas_" + label + "_blocks" + tail, large, [=] {
@@ -211,34 +212,33 @@ void addOperations(Cases& cases) {
                            PackedLinear::pack(kv, &norm, kernels.panel),
                            PackedLinear::pack(out, nullptr, kernels.panel)});
             const at::Tensor a = at::empty({rows, dim}), b = at::empty({rows, 2 * dim});
-            return Case{name("projections"), 8.0 * static_cast<double>(rows * dim * dim),
-                        4.0 * static_cast<double>(4 * dim * dim + 5 * rows * dim),
-                        [=, &kernels] {
-                            const float* from = x.const_data_ptr<float>();
-                            float* first = a.data_ptr<float>();
-                            float* second = b.data_ptr<float>();
-                            at::parallel_for(0, rows / 64, 1, [&](int64_t i, int64_t end) {
-                                for (; i < end; ++i) {
-                                    const int64_t r = i * 64;
-                                    float* normed = threadScratch(64 * (dim + 16));
-                                    kernels.normalise(from + r * dim, dim, normed, dim + 16, 64,
-                                                      static_cast<int>(dim), 1e-5f);
-                                    (*packed)[0].apply(kernels, normed, dim + 16, first + r * dim,
-                                                       dim, 64);
-                                    (*packed)[1].apply(kernels, normed, dim + 16,
-                                                       second + r * 2 * dim, 2 * dim, 64);
-                                    (*packed)[2].apply(kernels, first + r * dim, dim, normed,
-                                                       dim + 16, 64);
-                                    kernels.add(normed, dim + 16, from + r * dim, dim,
-                                                first + r * dim, dim, 64, dim);
-                                }
-                            });
-                        },
-                        [=] {
-                            const at::Tensor query = q(norm(x));
-                            kv(norm(x));
-                            x + out(query);
-                        }};
+            return Case{
+                name("projections"), 8.0 * static_cast<double>(rows * dim * dim),
+                4.0 * static_cast<double>(4 * dim * dim + 5 * rows * dim),
+                [=, &kernels] {
+                    const float* from = x.const_data_ptr<float>();
+                    float* first = a.data_ptr<float>();
+                    float* second = b.data_ptr<float>();
+                    at::parallel_for(0, rows / 64, 1, [&](int64_t i, int64_t end) {
+                        for (; i < end; ++i) {
+                            const int64_t r = i * 64;
+                            float* normed = threadScratch(64 * (dim + 16));
+                            kernels.normalise(from + r * dim, dim, normed, dim + 16, 64,
+                                              static_cast<int>(dim), 1e-5f);
+                            (*packed)[0].apply(kernels, normed, dim + 16, first + r * dim, dim, 64);
+                            (*packed)[1].apply(kernels, normed, dim + 16, second + r * 2 * dim,
+                                               2 * dim, 64);
+                            (*packed)[2].apply(kernels, first + r * dim, dim, normed, dim + 16, 64);
+                            kernels.add(normed, dim + 16, from + r * dim, dim, first + r * dim, dim,
+                                        64, dim);
+                        }
+                    });
+                },
+                [=] {
+                    const at::Tensor query = q(norm(x));
+                    kv(norm(x));
+                    x + out(query);
+                }};
         });
         cases.add(name("mlp"), false, [=, &kernels] {
             const Linear fc1 = linear(dim, hidden), fc2 = linear(hidden, dim);
@@ -253,8 +253,7 @@ void addOperations(Cases& cases) {
                             float* to = y.data_ptr<float>();
                             at::parallel_for(0, rows / 64, 1, [&](int64_t i, int64_t end) {
                                 for (; i < end; ++i) {
-                                    const int64_t r = i * 64, wide = dim + 16,
-                                                  wider = hidden + 16;
+                                    const int64_t r = i * 64, wide = dim + 16, wider = hidden + 16;
                                     float* normed = threadScratch(64 * (wide + wider));
                                     float* inner = normed + 64 * wide;
                                     kernels.normalise(from + r * dim, dim, normed, wide, 64,
@@ -272,8 +271,8 @@ void addOperations(Cases& cases) {
     }
     for (const int64_t size : {32, 64})
         for (const int64_t keys : {256, 512, 768, 1024}) {
-            const std::string name = "msa_q256_k" + std::to_string(keys) + "_d" +
-                                     std::to_string(size);
+            const std::string name =
+                "msa_q256_k" + std::to_string(keys) + "_d" + std::to_string(size);
             cases.add(name, false, [=, &kernels] {
                 // 64 windows, 4 heads; all windows share the coarse keys.
                 const int64_t windows = 64, heads = 4, width = heads * size;
@@ -300,8 +299,7 @@ void addOperations(Cases& cases) {
                                 t.queries = 256;
                                 t.headSize = static_cast<int>(size);
                                 t.scale = 1 / std::sqrt(static_cast<float>(size));
-                                const float* kv =
-                                    own.const_data_ptr<float>() + w * 512 * width + h;
+                                const float* kv = own.const_data_ptr<float>() + w * 512 * width + h;
                                 t.segment[t.segments++] = {kv, kv + width, 2 * width, 256, nullptr};
                                 for (const auto& c : coarse) {
                                     const float* up = c.const_data_ptr<float>() + h;
@@ -335,13 +333,14 @@ std::string processorName() {
 
 }  // namespace
 
-json runBenchmarks(const BenchmarkOptions& options, const std::function<void(const json&)>& report) {
+json runBenchmarks(const BenchmarkOptions& options,
+                   const std::function<void(const json&)>& report) {
     const at::NoGradGuard noGradient;
     if (options.threads > 0) at::set_num_threads(options.threads);
     Cases cases(options);
     addOperations(cases);
-    const std::vector<std::pair<int64_t, int64_t>> sizes{{256, 1},  {512, 1},  {1024, 1}, {2048, 1},
-                                                         {256, 8},  {512, 8},  {1024, 8}, {2048, 8}};
+    const std::vector<std::pair<int64_t, int64_t>> sizes{{256, 1}, {512, 1}, {1024, 1}, {2048, 1},
+                                                         {256, 8}, {512, 8}, {1024, 8}, {2048, 8}};
     addNetwork(cases, "base", baseConfig(), sizes);
     addNetwork(cases, "small", smallConfig(), sizes);
     addNetwork(cases, "scenes", scenesConfig(), {{1024, 1}, {1024, 8}});
@@ -384,11 +383,10 @@ std::string compareBenchmarks(const json& before, const json& now) {
             // The plain path is the same code in both: it says what the machine did meanwhile.
             const double ours = r.at("ours_s").get<double>() / old.at("ours_s").get<double>();
             const double plain = r.at("plain_s").get<double>() / old.at("plain_s").get<double>();
-            std::snprintf(line, sizeof line,
-                          "%-28s ours %+.1f %%, plain %+.1f %%, ratio %.2f -> %.2f\n",
-                          r.at("name").get<std::string>().c_str(), 100 * (ours - 1),
-                          100 * (plain - 1), old.at("ratio").get<double>(),
-                          r.at("ratio").get<double>());
+            std::snprintf(
+                line, sizeof line, "%-28s ours %+.1f %%, plain %+.1f %%, ratio %.2f -> %.2f\n",
+                r.at("name").get<std::string>().c_str(), 100 * (ours - 1), 100 * (plain - 1),
+                old.at("ratio").get<double>(), r.at("ratio").get<double>());
             text += line;
         }
     return text.empty() ? "no case is in both files\n" : text;

@@ -10,10 +10,10 @@
 namespace atlas::engine {
 
 struct BenchmarkOptions {
-    std::string filter;     ///< part of a name; empty: the usual cases
-    bool all = false;       ///< the largest cases too: minutes each
-    double seconds = 4;     ///< of measuring a case and side, about
-    int threads = 0;        ///< 0: LibTorch's choice
+    std::string filter;  ///< part of a name; empty: the usual cases
+    bool all = false;    ///< the largest cases too: minutes each
+    double seconds = 4;  ///< of measuring a case and side, about
+    int threads = 0;     ///< 0: LibTorch's choice
 };
 
 /// {"machine": {...}, "results": [{"name", "ours_s", "plain_s", "ratio", "gflops", "peak_share",

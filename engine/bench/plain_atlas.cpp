@@ -44,9 +44,9 @@ class PlainBlock {
 
     void run() {
         for (size_t i = 0; i < scales_.size(); ++i)
-            scales_[i].windows = scales_[i].windows +
-                                 block_.positionEmbedding(static_cast<int64_t>(i),
-                                                          scales_[i].geometry.window);
+            scales_[i].windows =
+                scales_[i].windows +
+                block_.positionEmbedding(static_cast<int64_t>(i), scales_[i].geometry.window);
         for (size_t i = 0; i + 1 < scales_.size(); ++i) {
             const auto& g = scales_[i].geometry;
             const at::Tensor pooled =
@@ -96,9 +96,9 @@ class PlainBlock {
     at::Tensor attend(size_t i, const at::Tensor& x, const at::Tensor& kv) const {
         const auto& w = set(i);
         const int64_t c = x.size(2), count = block_.heads();
-        const at::Tensor attended = plainAttention(
-            heads(w.q(w.normQ(x)), count), heads(kv.slice(2, 0, c), count),
-            heads(kv.slice(2, c), count));
+        const at::Tensor attended =
+            plainAttention(heads(w.q(w.normQ(x)), count), heads(kv.slice(2, 0, c), count),
+                           heads(kv.slice(2, c), count));
         at::Tensor y = x + w.proj(attended.transpose(1, 2).reshape(x.sizes()));
         return y + w.fc2(at::gelu(w.fc1(w.norm2(y))));
     }
@@ -136,8 +136,8 @@ at::Tensor PlainAtlas::blocks(const at::Tensor& tokens) const {
     const auto& config = network_.config();
     std::vector<Scale> scales;
     at::Tensor map = tokens;
-    for (const auto& geometry : listScales(tokens.size(1), config.windowSide, config.poolRatio,
-                                           config.maxScales)) {
+    for (const auto& geometry :
+         listScales(tokens.size(1), config.windowSide, config.poolRatio, config.maxScales)) {
         if (!scales.empty()) map = poolTokens(map, config.poolRatio, {});
         scales.push_back({toWindows(map, geometry.window), geometry});
     }

@@ -24,8 +24,7 @@ void addBlock(AtlasCost& cost, const std::vector<ScaleGeometry>& scales, size_t 
         cost.projections += tokens * 2 * c * (passes * 2 * c + kv * 2 * c);
         cost.attention += 4 * tokens * c * keys;
         if (s > first)
-            cost.attention +=
-                4 * tokens * c * static_cast<double>(scales[s - 1].tokensPerWindow());
+            cost.attention += 4 * tokens * c * static_cast<double>(scales[s - 1].tokensPerWindow());
         cost.mlp += passes * 4 * tokens * c * hidden;
     }
 }

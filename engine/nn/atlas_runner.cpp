@@ -106,9 +106,8 @@ class AtlasRunner::Pass {
         const auto& c = impl_.config;
         tokenRows_ = (input_.height + kTokenPx - 1) / kTokenPx;
         tokenColumns_ = (input_.width + kTokenPx - 1) / kTokenPx;
-        if (!input_.tokenMask.empty() &&
-            static_cast<int64_t>(input_.tokenMask.size()) !=
-                input_.images * tokenRows_ * tokenColumns_)
+        if (!input_.tokenMask.empty() && static_cast<int64_t>(input_.tokenMask.size()) !=
+                                             input_.images * tokenRows_ * tokenColumns_)
             throw ModelError("token mask: its shape is not that of the tokens");
         layouts_ = layOutScales(input_.images, tokenRows_, tokenColumns_, input_.tokenMask,
                                 c.windowSide, c.poolRatio, c.maxScales);
@@ -116,8 +115,8 @@ class AtlasRunner::Pass {
             throw ModelError("the image has more scales than this program can run");
         const auto& fine = layouts_[0];
         const int64_t w = fine.geometry.window;
-        const int64_t covered = input_.images * ((tokenRows_ + w - 1) / w) *
-                                ((tokenColumns_ + w - 1) / w);
+        const int64_t covered =
+            input_.images * ((tokenRows_ + w - 1) / w) * ((tokenColumns_ + w - 1) / w);
         output_.windowsSkipped =
             1 - static_cast<double>(fine.slots()) / static_cast<double>(covered);
         output_.tokenBytes = floatsOf(fine) * static_cast<int64_t>(sizeof(float));
@@ -151,10 +150,11 @@ class AtlasRunner::Pass {
             scales_[s].tokens = coarse_.back().data();
         }
         if (options_.checkpoints) checkpoint_.emplace(options_.scratch, options_.key);
-        bandBytes_ = options_.memoryBytes > 0
-                         ? std::max<int64_t>(int64_t{64} << 20,
-                                             (options_.memoryBytes - others - (file ? 0 : bytes)) / 2)
-                         : int64_t{1} << 30;
+        bandBytes_ =
+            options_.memoryBytes > 0
+                ? std::max<int64_t>(int64_t{64} << 20,
+                                    (options_.memoryBytes - others - (file ? 0 : bytes)) / 2)
+                : int64_t{1} << 30;
     }
 
     int64_t memoryBesidesFinest(const std::vector<TokenScale>& layouts) const {
@@ -189,8 +189,7 @@ class AtlasRunner::Pass {
         for (size_t t = s; t < layouts_.size(); ++t)
             keys += static_cast<double>(layouts_[t].tokens());
         return static_cast<double>(layout.tokens()) *
-               (block.flopsPerToken(s - first) +
-                4 * keys * static_cast<double>(impl_.config.dim));
+               (block.flopsPerToken(s - first) + 4 * keys * static_cast<double>(impl_.config.dim));
     }
 
     double blockWork(const PackedBlock& block, size_t first) const {
@@ -241,8 +240,7 @@ class AtlasRunner::Pass {
                         place(b, y, x, tokens + ((y - row) * columns + x - column) * tokenStride,
                               tokenStride);
                 report("stem", stemWork_ * static_cast<double>(rows * columns) /
-                                   static_cast<double>(tokenRows_ * tokenColumns_ *
-                                                       input_.images));
+                                   static_cast<double>(tokenRows_ * tokenColumns_ * input_.images));
                 const int64_t done = row + rows;
                 // Of an image that is cut into panels, rows are whole at the very end.
                 if (columns != tokenColumns_ || (done % window != 0 && done != tokenRows_)) return;
@@ -293,8 +291,7 @@ class AtlasRunner::Pass {
         const int64_t w = layout.geometry.window, n = layout.geometry.side;
         if (!layout.map[static_cast<size_t>((image * n + y) * n + x)]) return;
         const int64_t slot = layout.slot(image, y / w, x / w);
-        float* to = scales_[0].tokens +
-                    (slot * layout.tokens() + y % w * w + x % w) * stride();
+        float* to = scales_[0].tokens + (slot * layout.tokens() + y % w * w + x % w) * stride();
         std::copy_n(token, std::min(stride(), tokenStride), to);
     }
 
@@ -333,8 +330,8 @@ class AtlasRunner::Pass {
         const auto& stage = impl_.stages[k];
         for (size_t d = 0; d < stage.size(); ++d) {
             const double work = blockWork(stage[d], static_cast<size_t>(first_));
-            if (checkpoint_ && checkpoint_->isBefore(static_cast<int64_t>(k),
-                                                     static_cast<int64_t>(d))) {
+            if (checkpoint_ &&
+                checkpoint_->isBefore(static_cast<int64_t>(k), static_cast<int64_t>(d))) {
                 doneWork_ += work;
                 continue;
             }
@@ -402,8 +399,7 @@ class AtlasRunner::Pass {
                 for (int64_t slot = begin; slot < end; ++slot) {
                     float* x = scale.tokens + slot * each;
                     kernels.add(x, each, p, each, x, each, 1, each);
-                    kernels.add(x, each, scale.pooled.data() + slot * each, each, x, each, 1,
-                                each);
+                    kernels.add(x, each, scale.pooled.data() + slot * each, each, x, each, 1, each);
                 }
             });
             clearEmpty(i);
@@ -518,8 +514,8 @@ class AtlasRunner::Pass {
     void contributions(const at::Tensor& mean, const at::Tensor& count) {
         const at::Tensor sigma =
             (mean.to(at::kDouble).var({1}, /*unbiased=*/false, /*keepdim=*/true) + kNormEps).sqrt();
-        const at::Tensor scale = (impl_.fcNorm.weight.to(at::kDouble) / sigma / count)
-                                     .to(at::kFloat);  // [images, dim]
+        const at::Tensor scale =
+            (impl_.fcNorm.weight.to(at::kDouble) / sigma / count).to(at::kFloat);  // [images, dim]
         const int64_t classes = impl_.fc.weight.size(0);
         for (size_t i = 0; i < scales_.size(); ++i) {
             const TokenScale& layout = *scales_[i].layout;
@@ -569,8 +565,7 @@ class AtlasRunner::Pass {
 
     bool due() const {
         if (!checkpoint_) return false;
-        const std::chrono::duration<double> passed =
-            std::chrono::steady_clock::now() - lastSaved_;
+        const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - lastSaved_;
         return passed.count() >= options_.checkpointSeconds;
     }
 

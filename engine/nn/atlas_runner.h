@@ -41,26 +41,26 @@ struct RunnerRequest {
 };
 
 struct RunnerOptions {
-    int64_t memoryBytes = 0;         ///< 0: no limit; else tokens go to a scratch file beyond it
-    std::filesystem::path scratch;   ///< folder for the scratch file and for checkpoints
-    bool checkpoints = false;        ///< keep the state in `scratch`, and go on from it
-    std::string key;                 ///< identity of input and network; another one starts anew
+    int64_t memoryBytes = 0;        ///< 0: no limit; else tokens go to a scratch file beyond it
+    std::filesystem::path scratch;  ///< folder for the scratch file and for checkpoints
+    bool checkpoints = false;       ///< keep the state in `scratch`, and go on from it
+    std::string key;                ///< identity of input and network; another one starts anew
     bool bf16Stem = false;
-    double checkpointSeconds = 60;   ///< least time between two of a stage's blocks
+    double checkpointSeconds = 60;  ///< least time between two of a stage's blocks
 };
 
 /// Called between pieces of work; may throw to cancel the run.
 struct RunnerProgress {
-    const char* part = "";    ///< "stem" or "blocks"
-    double done = 0;          ///< share of the arithmetic, 0 to 1
+    const char* part = "";  ///< "stem" or "blocks"
+    double done = 0;        ///< share of the arithmetic, 0 to 1
 };
 
 struct RunnerOutput {
-    at::Tensor logits;  ///< [images, classes]
-    Trace trace;        ///< names of spec 8 and 12, as Atlas::forward gives them
-    double windowsSkipped = 0;       ///< share of the finest windows without a valid token
-    int64_t tokenBytes = 0;          ///< of the finest scale
-    int64_t scratchTraffic = 0;      ///< bytes of tokens read from and written to the scratch file
+    at::Tensor logits;           ///< [images, classes]
+    Trace trace;                 ///< names of spec 8 and 12, as Atlas::forward gives them
+    double windowsSkipped = 0;   ///< share of the finest windows without a valid token
+    int64_t tokenBytes = 0;      ///< of the finest scale
+    int64_t scratchTraffic = 0;  ///< bytes of tokens read from and written to the scratch file
     bool usedScratchFile = false;
 };
 

@@ -10,16 +10,17 @@ constexpr double kDownEps = 1e-6;   // LayerNorm before each downsampling
 
 AtlasStem::AtlasStem(WeightReader& reader, const std::string& prefix, const AtlasConfig& config) {
     const int64_t c = config.stemWidth;
-    layers_.first = ConvNorm::read(reader, prefix + "conv0.0", prefix + "conv0.1", config.inChannels,
-                            config.stemFirstWidth, 2, false, kEntryEps);
-    layers_.second = ConvNorm::read(reader, prefix + "conv0.3", prefix + "conv0.4", config.stemFirstWidth,
-                             c, 2, false, kEntryEps);
+    layers_.first = ConvNorm::read(reader, prefix + "conv0.0", prefix + "conv0.1",
+                                   config.inChannels, config.stemFirstWidth, 2, false, kEntryEps);
+    layers_.second = ConvNorm::read(reader, prefix + "conv0.3", prefix + "conv0.4",
+                                    config.stemFirstWidth, c, 2, false, kEntryEps);
     layers_.units1 = readUnits(reader, prefix + "conv1", c);
     layers_.down1 = {LayerNorm::read(reader, prefix + "ds1.norm", c, kDownEps),
-              ConvNorm::read(reader, prefix + "ds1.conv", "", c, 2 * c, 2, false, 0)};
+                     ConvNorm::read(reader, prefix + "ds1.conv", "", c, 2 * c, 2, false, 0)};
     layers_.units2 = readUnits(reader, prefix + "conv2", 2 * c);
-    layers_.down2 = {LayerNorm::read(reader, prefix + "ds2.norm", 2 * c, kDownEps),
-              ConvNorm::read(reader, prefix + "ds2.conv", "", 2 * c, config.dim, 2, false, 0)};
+    layers_.down2 = {
+        LayerNorm::read(reader, prefix + "ds2.norm", 2 * c, kDownEps),
+        ConvNorm::read(reader, prefix + "ds2.conv", "", 2 * c, config.dim, 2, false, 0)};
 }
 
 AtlasStem::Units AtlasStem::readUnits(WeightReader& reader, const std::string& name,

@@ -12,9 +12,9 @@ namespace atlas::engine {
 namespace {
 
 constexpr float kNormEps = 1e-5f;
-constexpr int64_t kRowsAtOnce = 1024;        // tokens of a call, at least
-constexpr int64_t kChunkFloats = 1 << 20;    // of one buffer of a call, at least
-constexpr int64_t kHiddenFloats = 1 << 18;   // of a thread's hidden layer
+constexpr int64_t kRowsAtOnce = 1024;       // tokens of a call, at least
+constexpr int64_t kChunkFloats = 1 << 20;   // of one buffer of a call, at least
+constexpr int64_t kHiddenFloats = 1 << 18;  // of a thread's hidden layer
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 std::string pairName(const AttentionRecord& record, const char* what, int64_t q, int64_t k) {
@@ -35,8 +35,8 @@ float* mapOf(Trace& trace, const std::string& name, const TokenScale& layout) {
 int64_t placeOf(const TokenScale& layout, int64_t slot, int64_t token) {
     const auto& g = layout.geometry;
     const auto& w = layout.windows[static_cast<size_t>(slot)];
-    return (w.image * g.side + w.row * g.window + token / g.window) * g.side +
-           w.column * g.window + token % g.window;
+    return (w.image * g.side + w.row * g.window + token / g.window) * g.side + w.column * g.window +
+           token % g.window;
 }
 
 void addMap(const TokenScale& layout, int64_t slot, const float* values, float* map) {
@@ -161,8 +161,8 @@ void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& s
         task.queries = static_cast<int>(tokens);
         task.out = attended_.data() + row * stride_;
         const float* own = keyValue_.data() + row * 2 * stride_;
-        task.segment[task.segments++] = {own, own + stride_, 2 * stride_,
-                                         static_cast<int>(tokens), layout.validOf(slot)};
+        task.segment[task.segments++] = {own, own + stride_, 2 * stride_, static_cast<int>(tokens),
+                                         layout.validOf(slot)};
         std::vector<KeySource> seen{{i, slot}};
         for (size_t t = scales.size() - 1; t > i; --t) {
             const TokenScale& coarse = *scales[t].layout;
@@ -270,8 +270,8 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
         task.queries = static_cast<int>(tile);
         task.out = attended_.data() + (slot - from) * tile * stride_;
         const float* own = keyValue_.data() + (slot - from) * tokens * 2 * stride_;
-        task.segment[task.segments++] = {own, own + stride_, 2 * stride_,
-                                         static_cast<int>(tokens), fine.validOf(slot)};
+        task.segment[task.segments++] = {own, own + stride_, 2 * stride_, static_cast<int>(tokens),
+                                         fine.validOf(slot)};
         task.validQuery = validTile.data() + (slot - from) * tile;
         tasks.push_back(task);
     }
@@ -281,10 +281,9 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
     if (record.maps) {
         const auto k = static_cast<int64_t>(i);
         float* map = mapOf(*record.trace, pairName(record, "received_up", k + 1, k), fine);
-        float* total = mapOf(*record.trace,
-                             record.prefix + "attention.received_total.k" +
-                                 std::to_string(record.first + k),
-                             fine);
+        float* total = mapOf(
+            *record.trace,
+            record.prefix + "attention.received_total.k" + std::to_string(record.first + k), fine);
         std::vector<float> mean(static_cast<size_t>(tokens));
         for (int64_t slot = from; slot < to; ++slot) {
             std::fill(mean.begin(), mean.end(), 0.0f);
@@ -312,25 +311,25 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
 void BlockRunner::attend(const std::vector<AttentionTask>& windows, int64_t heads, float* received,
                          int64_t keysEach, float* mass) {
     const int64_t size = dim_ / heads;
-    at::parallel_for(
-        0, static_cast<int64_t>(windows.size()) * heads, 1, [&](int64_t begin, int64_t end) {
-            for (int64_t item = begin; item < end; ++item) {
-                AttentionTask task = windows[static_cast<size_t>(item / heads)];
-                const int64_t offset = item % heads * size;
-                task.q += offset;
-                task.out += offset;
-                for (int s = 0; s < task.segments; ++s) {
-                    task.segment[s].k += offset;
-                    task.segment[s].v += offset;
-                }
-                task.headSize = static_cast<int>(size);
-                task.scale = 1 / std::sqrt(static_cast<float>(size));
-                if (received) task.received = received + item * keysEach;
-                if (mass) task.mass = mass + item * kMostKeySegments * task.queries;
-                task.scratch = threadScratch(attentionScratch(task));
-                kernels_.attention(task);
-            }
-        });
+    at::parallel_for(0, static_cast<int64_t>(windows.size()) * heads, 1,
+                     [&](int64_t begin, int64_t end) {
+                         for (int64_t item = begin; item < end; ++item) {
+                             AttentionTask task = windows[static_cast<size_t>(item / heads)];
+                             const int64_t offset = item % heads * size;
+                             task.q += offset;
+                             task.out += offset;
+                             for (int s = 0; s < task.segments; ++s) {
+                                 task.segment[s].k += offset;
+                                 task.segment[s].v += offset;
+                             }
+                             task.headSize = static_cast<int>(size);
+                             task.scale = 1 / std::sqrt(static_cast<float>(size));
+                             if (received) task.received = received + item * keysEach;
+                             if (mass) task.mass = mass + item * kMostKeySegments * task.queries;
+                             task.scratch = threadScratch(attentionScratch(task));
+                             kernels_.attention(task);
+                         }
+                     });
 }
 
 /// x + proj(A), then the MLP with its residual.
@@ -373,11 +372,10 @@ void BlockRunner::pool(const TokenScale& fine, const float* tokens, const float*
                 for (int64_t x = 0; x < g.window; ++x) {
                     const int64_t token = y * g.window + x;
                     if (valid && !valid[token]) continue;
-                    float* cell =
-                        pooled + (place.slot * coarse.tokens() +
-                                  (place.row + y / ratio_) * coarse.geometry.window +
-                                  place.column + x / ratio_) *
-                                     stride_;
+                    float* cell = pooled + (place.slot * coarse.tokens() +
+                                            (place.row + y / ratio_) * coarse.geometry.window +
+                                            place.column + x / ratio_) *
+                                               stride_;
                     const float* value = tokens + (slot * fine.tokens() + token) * stride_;
                     if (position) {
                         kernels_.add(value, stride_, position + token * stride_, stride_, sum,
@@ -392,8 +390,7 @@ void BlockRunner::pool(const TokenScale& fine, const float* tokens, const float*
 
 void BlockRunner::record(const AttentionRecord& record, const std::vector<RunningScale>& scales,
                          size_t i, int64_t from, const std::vector<std::vector<KeySource>>& sources,
-                         const std::vector<AttentionTask>& tasks, int64_t keysEach,
-                         int64_t heads) {
+                         const std::vector<AttentionTask>& tasks, int64_t keysEach, int64_t heads) {
     const TokenScale& layout = *scales[i].layout;
     const int64_t tokens = layout.tokens();
     const auto q = static_cast<int64_t>(i);
@@ -412,14 +409,15 @@ void BlockRunner::record(const AttentionRecord& record, const std::vector<Runnin
             const auto k = static_cast<int64_t>(source.scale);
             const TokenScale& keys = *scales[source.scale].layout;
             const int64_t count = task.segment[s].count;
-            std::vector<float> mass(static_cast<size_t>(tokens), 0), received(
-                static_cast<size_t>(count), 0);
+            std::vector<float> mass(static_cast<size_t>(tokens), 0),
+                received(static_cast<size_t>(count), 0);
             for (int64_t h = 0; h < heads; ++h) {
                 const int64_t item = static_cast<int64_t>(n) * heads + h;
                 const float* m = mass_.data() + (item * kMostKeySegments + s) * tokens;
                 const float* r = received_.data() + item * keysEach + firstKey;
                 for (int64_t t = 0; t < tokens; ++t) mass[static_cast<size_t>(t)] += m[t] * share;
-                for (int64_t t = 0; t < count; ++t) received[static_cast<size_t>(t)] += r[t] * share;
+                for (int64_t t = 0; t < count; ++t)
+                    received[static_cast<size_t>(t)] += r[t] * share;
             }
             if (task.validQuery)
                 for (int64_t t = 0; t < tokens; ++t)

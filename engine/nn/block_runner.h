@@ -41,9 +41,9 @@ class PackedBlock {
 /// A scale while blocks run over it.
 struct RunningScale {
     const TokenScale* layout = nullptr;
-    float* tokens = nullptr;   ///< [slots, tokens of a window, stride]
-    AlignedFloats shared;      ///< keys and values for the finer scales, [slots, tokens, 2 stride]
-    AlignedFloats pooled;      ///< maxima of the next finer scale, [slots, tokens, stride]
+    float* tokens = nullptr;  ///< [slots, tokens of a window, stride]
+    AlignedFloats shared;     ///< keys and values for the finer scales, [slots, tokens, 2 stride]
+    AlignedFloats pooled;     ///< maxima of the next finer scale, [slots, tokens, stride]
 };
 
 /// Whose keys a segment holds.
@@ -55,9 +55,9 @@ struct KeySource {
 /// Attention products of a block, as raster maps [images, side, side] (spec 8).
 struct AttentionRecord {
     Trace* trace = nullptr;
-    std::string prefix;   ///< of the names, "stage0."
-    int64_t first = 0;    ///< number of the finest scale of the stage in the whole network
-    bool maps = false;    ///< mass and received
+    std::string prefix;  ///< of the names, "stage0."
+    int64_t first = 0;   ///< number of the finest scale of the stage in the whole network
+    bool maps = false;   ///< mass and received
     std::optional<ProbePoint> probe;
 };
 

@@ -17,15 +17,14 @@ constexpr int64_t kTokenPx = 16;
 constexpr int64_t kHaloBefore = 6, kHaloAfter = 5;  // tokens, spec 10
 constexpr int64_t kPanelLeast = 24;                 // tokens a panel: the halo is 11 more
 constexpr int64_t kBandTarget = 1 << 20;            // bytes of the widest map in one step
-constexpr int64_t kCellBytes = 384 << 10;           // of transformed tiles, about
 
 /// Weights of one 3x3 convolution, packed for the kernels.
 struct PackedConv {
     int64_t in = 0, out = 0;  ///< channels as stored: padded, but for the pixels themselves
     int64_t stride = 1;
     std::vector<float> bias;
-    std::vector<float> lines;                                ///< direct: [3][3 * in][out]
-    std::array<std::vector<float>, kWinogradCells> cells;    ///< Winograd: [in][out] each
+    std::vector<float> lines;  ///< direct: [3][3 * in][out]
+    std::vector<float> cells;  ///< Winograd: kWinogradCells times [in][out]
     at::Tensor bf16Weight, bf16Bias;
 
     PackedConv(const ConvNorm& conv, int64_t storedIn, const CpuKernels& kernels)
@@ -51,8 +50,10 @@ struct PackedConv {
                     for (size_t c = 0; c < kWinogradCells; ++c)
                         at(plain[c], i, o) = static_cast<float>(values[c]);
                 }
-            for (size_t c = 0; c < kWinogradCells; ++c)
-                cells[c] = packPanels(plain[c].data(), in, static_cast<int>(out), kernels.panel);
+            for (const auto& m : plain) {
+                const auto packed = packPanels(m.data(), in, static_cast<int>(out), kernels.panel);
+                cells.insert(cells.end(), packed.begin(), packed.end());
+            }
         } else {
             std::vector<float> plain(static_cast<size_t>(9 * in * out), 0);
             for (int64_t o = 0; o < co; ++o)
@@ -132,8 +133,8 @@ class CpuStem::Impl {
         for (const auto& layer : layers_) {
             if (layer.conv.stride == 2) share /= 4;
             const double multiplications = layer.conv.stride == 2 ? 9 : kWinogradCells / 16.0;
-            flops += 2 * multiplications * share *
-                     static_cast<double>(layer.conv.in * layer.conv.out);
+            flops +=
+                2 * multiplications * share * static_cast<double>(layer.conv.in * layer.conv.out);
         }
         return flops;
     }
@@ -141,8 +142,7 @@ class CpuStem::Impl {
     int64_t weightBytes() const {
         size_t floats = 0;
         for (const auto& layer : layers_) {
-            floats += layer.conv.lines.size();
-            for (const auto& cell : layer.conv.cells) floats += cell.size();
+            floats += layer.conv.lines.size() + layer.conv.cells.size();
         }
         return static_cast<int64_t>(floats * sizeof(float));
     }
@@ -202,8 +202,8 @@ class CpuStem::Impl {
             MapState& out = maps_.back();
             const int64_t ready = std::min(out.rows.end(), tokenRows);
             for (; delivered < ready; ++delivered)
-                image.tokens(delivered, 1, from, to - from, out.rows.at(delivered, from - panelFrom_),
-                             out.channels);
+                image.tokens(delivered, 1, from, to - from,
+                             out.rows.at(delivered, from - panelFrom_), out.channels);
             out.rows.drop(delivered);
         }
     }
@@ -313,8 +313,7 @@ class CpuStem::Impl {
         maps_[l].rows.drop(needed);
         // The residual's reader runs after its own input's layer: look back once more.
         if (l > 0 && layers_[l].residual == static_cast<int64_t>(l) - 1)
-            maps_[l - 1].rows.drop(
-                std::min(maps_[l].rows.end() - 1, maps_[l + 1].rows.end()));
+            maps_[l - 1].rows.drop(std::min(maps_[l].rows.end() - 1, maps_[l + 1].rows.end()));
     }
 
     void convolveWinograd(const Layer& layer, size_t l, int64_t first, int64_t end) {
@@ -340,36 +339,34 @@ class CpuStem::Impl {
         const int64_t tileRows = (end - first + kWinogradOutput - 1) / kWinogradOutput;
         const int64_t tiles = tileRows * task.tilesPerRow;
         const int64_t wide = std::max(layer.conv.in, layer.conv.out);
-        const int64_t block =
-            std::clamp<int64_t>(kCellBytes / (8 * kWinogradCells * wide) / 14 * 14, 28, 112);
-        const int64_t sized = wide >= 128 ? 112 : block;
+        const int64_t sized = wide >= 128 ? 42 : 28;  // measured; multiples of the kernels' 14 rows
         const int64_t blocks = (tiles + sized - 1) / sized;
         at::parallel_for(0, blocks, 1, [&](int64_t from, int64_t to) {
             // An odd stride of cache lines: 36 streams must not fall on the same sets.
             const int64_t stride = sized * wide + kChannelGroup;
-            float* scratch = threadScratch(2 * kWinogradCells * stride);
+            float* scratch = threadScratch((kWinogradCells + 1) * stride);
             for (int64_t b = from; b < to; ++b) {
                 WinogradTiles t = task;
                 t.first = b * sized;
                 t.count = std::min(sized, tiles - t.first);
                 if (!blockIsWanted(l + 1, t, first)) continue;
-                t.cells = scratch;
+                // Each product goes where the cell before it was: half the cache is enough.
+                t.cells = scratch + stride;
                 t.cellStride = stride;
                 kernels_.winogradInput(t);
-                float* products = scratch + kWinogradCells * stride;
                 for (int c = 0; c < kWinogradCells; ++c) {
                     ProductTask product;
-                    product.a[0] = scratch + c * stride;
+                    product.a[0] = scratch + (c + 1) * stride;
                     product.lda = layer.conv.in;
                     product.k = static_cast<int>(layer.conv.in);
-                    product.b = layer.conv.cells[static_cast<size_t>(c)].data();
-                    product.c = products + c * stride;
+                    product.b = layer.conv.cells.data() + c * layer.conv.in * layer.conv.out;
+                    product.c = scratch + c * stride;
                     product.ldc = layer.conv.out;
                     product.m = t.count;
                     product.n = static_cast<int>(layer.conv.out);
                     kernels_.product(product);
                 }
-                t.cells = products;
+                t.cells = scratch;
                 kernels_.winogradOutput(t);
             }
         });
@@ -401,7 +398,8 @@ class CpuStem::Impl {
                 if (!isWanted(l + 1, y, y + 1, x, x + count)) continue;
                 ProductTask task;
                 for (int64_t r = 0; r < 3; ++r)
-                    task.a[r] = in.rows.at(y * layer.conv.stride - 1 + r, x * layer.conv.stride - 1);
+                    task.a[r] =
+                        in.rows.at(y * layer.conv.stride - 1 + r, x * layer.conv.stride - 1);
                 task.rows = 3;
                 task.lda = layer.conv.stride * in.channels;
                 task.k = static_cast<int>(3 * in.channels);
@@ -428,14 +426,13 @@ class CpuStem::Impl {
             at::from_blob(in.rows.at(first * stride - 1, -1), {1, rows, columns, in.channels},
                           {rows * in.rows.rowFloats(), in.rows.rowFloats(), in.channels, 1},
                           at::TensorOptions().dtype(at::kFloat));
-        at::Tensor result =
-            at::conv2d(source.to(at::kBFloat16).permute({0, 3, 1, 2}), layer.conv.bf16Weight, {},
-                       at::IntArrayRef{stride, stride})
-                .permute({0, 2, 3, 1});
+        at::Tensor result = at::conv2d(source.to(at::kBFloat16).permute({0, 3, 1, 2}),
+                                       layer.conv.bf16Weight, {}, at::IntArrayRef{stride, stride})
+                                .permute({0, 2, 3, 1});
         const at::Tensor target = view(out, first, end);
         target.copy_(result);
-        target.add_(at::from_blob(const_cast<float*>(layer.conv.bias.data()), {out.channels},
-                                  at::kFloat));
+        target.add_(
+            at::from_blob(const_cast<float*>(layer.conv.bias.data()), {out.channels}, at::kFloat));
         if (layer.activation == Activation::Relu) target.relu_();
         if (layer.activation == Activation::Gelu) target.copy_(at::gelu(target));
         if (layer.residual >= 0)
@@ -443,10 +440,10 @@ class CpuStem::Impl {
     }
 
     static at::Tensor view(MapState& map, int64_t first, int64_t end) {
-        return at::from_blob(map.rows.at(first, 0), {1, end - first, map.width, map.channels},
-                             {(end - first) * map.rows.rowFloats(), map.rows.rowFloats(),
-                              map.channels, 1},
-                             at::TensorOptions().dtype(at::kFloat));
+        return at::from_blob(
+            map.rows.at(first, 0), {1, end - first, map.width, map.channels},
+            {(end - first) * map.rows.rowFloats(), map.rows.rowFloats(), map.channels, 1},
+            at::TensorOptions().dtype(at::kFloat));
     }
 
     void normalise(const PackedNorm& norm, MapState& map, int64_t first, int64_t end) {

@@ -33,14 +33,15 @@ struct StemImage {
 };
 
 struct StemOptions {
-    bool bf16 = false;                          ///< convolutions by oneDNN in bfloat16
-    int64_t bandBytes = int64_t{512} << 20;     ///< of line buffers, about; wider images are cut
-    int64_t bandRows = 0;                       ///< pixels a step; 0: chosen
+    bool bf16 = false;                       ///< convolutions by oneDNN in bfloat16
+    int64_t bandBytes = int64_t{512} << 20;  ///< of line buffers, about; wider images are cut
+    int64_t bandRows = 0;                    ///< pixels a step; 0: chosen
 };
 
 class CpuStem {
   public:
-    /// `stem` must be folded, float32 and on the processor. `kernels`: for tests; default: the best.
+    /// `stem` must be folded, float32 and on the processor. `kernels`: for tests; default: the
+    /// best.
     CpuStem(const AtlasStem& stem, const AtlasConfig& config, const CpuKernels* kernels = nullptr);
     ~CpuStem();
     CpuStem(CpuStem&&) noexcept;

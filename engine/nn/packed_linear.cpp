@@ -19,12 +19,12 @@ PackedLinear PackedLinear::pack(const Linear& layer, const LayerNorm* before, in
     packed.out = padded * sections;
     const auto options = at::TensorOptions().dtype(at::kFloat);
     const at::Tensor matrix = at::zeros({packed.in, sections, padded}, options);
-    matrix.slice(2, 0, part).copy_(
-        weight.transpose(0, 1).reshape({packed.in, sections, part}).to(at::kFloat));
+    matrix.slice(2, 0, part)
+        .copy_(weight.transpose(0, 1).reshape({packed.in, sections, part}).to(at::kFloat));
     const at::Tensor shifts = at::zeros({sections, padded}, options);
     shifts.slice(1, 0, part).copy_(bias.reshape({sections, part}).to(at::kFloat));
-    packed.weights = packPanels(matrix.const_data_ptr<float>(), packed.in,
-                                static_cast<int>(packed.out), panel);
+    packed.weights =
+        packPanels(matrix.const_data_ptr<float>(), packed.in, static_cast<int>(packed.out), panel);
     const float* first = shifts.const_data_ptr<float>();
     packed.bias.assign(first, first + packed.out);
     return packed;

@@ -110,8 +110,8 @@ bool RunnerCheckpoint::read(const Arrays& arrays, Trace& trace) {
     Reader reader{file, {}, static_cast<bool>(file)};
     CheckpointPosition position;
     Trace found;
-    bool fits = readHead(reader, key_, position) &&
-                reader.number() == static_cast<int64_t>(arrays.size());
+    bool fits =
+        readHead(reader, key_, position) && reader.number() == static_cast<int64_t>(arrays.size());
     for (size_t i = 0; fits && i < arrays.size(); ++i) {
         fits = reader.number() == arrays[i].second;
         if (fits)

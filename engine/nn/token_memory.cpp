@@ -33,8 +33,8 @@ TokenMemory& TokenMemory::operator=(TokenMemory&& other) noexcept {
 
 namespace {
 [[noreturn]] void fail(const std::filesystem::path& path, int code) {
-    throw std::runtime_error(path.string() + ": scratch file: " +
-                             std::generic_category().message(code));
+    throw std::runtime_error(path.string() +
+                             ": scratch file: " + std::generic_category().message(code));
 }
 }  // namespace
 
@@ -64,8 +64,8 @@ TokenMemory::~TokenMemory() {
 
 void TokenMemory::release(int64_t from, int64_t to) {
     if (!mapped_ || to <= from) return;
-    const auto page = static_cast<int64_t>(::sysconf(_SC_PAGESIZE)) /
-                      static_cast<int64_t>(sizeof(float));
+    const auto page =
+        static_cast<int64_t>(::sysconf(_SC_PAGESIZE)) / static_cast<int64_t>(sizeof(float));
     const int64_t first = from / page * page, last = to / page * page;
     if (last > first)
         ::madvise(mapped_ + first, static_cast<size_t>(last - first) * sizeof(float),

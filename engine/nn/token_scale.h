@@ -17,8 +17,8 @@ struct TokenWindow {
 
 /// Tokens of a rectangle inside one window.
 struct TokenTile {
-    int64_t slot = -1;               ///< -1: the window has no valid token
-    int64_t row = 0, column = 0;     ///< of its first token, inside the window
+    int64_t slot = -1;            ///< -1: the window has no valid token
+    int64_t row = 0, column = 0;  ///< of its first token, inside the window
 };
 
 struct TokenScale {

@@ -55,9 +55,12 @@ int64_t attentionScratch(const AttentionTask& task) {
 }
 
 void winogradWeights(const float* kernel, double* cells) {
-    constexpr double g[kWinogradInput][3] = {
-        {1. / 4, 0, 0},           {-1. / 6, -1. / 6, -1. / 6}, {-1. / 6, 1. / 6, -1. / 6},
-        {1. / 24, 1. / 12, 1. / 6}, {1. / 24, -1. / 12, 1. / 6}, {0, 0, 1}};
+    constexpr double g[kWinogradInput][3] = {{1. / 4, 0, 0},
+                                             {-1. / 6, -1. / 6, -1. / 6},
+                                             {-1. / 6, 1. / 6, -1. / 6},
+                                             {1. / 24, 1. / 12, 1. / 6},
+                                             {1. / 24, -1. / 12, 1. / 6},
+                                             {0, 0, 1}};
     for (int y = 0; y < kWinogradInput; ++y)
         for (int x = 0; x < kWinogradInput; ++x) {
             double sum = 0;

@@ -13,8 +13,8 @@
 namespace atlas::engine {
 
 inline constexpr int kChannelGroup = 16;
-inline constexpr int kWinogradOutput = 4;                     ///< outputs along a tile's side
-inline constexpr int kWinogradInput = kWinogradOutput + 2;    ///< inputs along a tile's side
+inline constexpr int kWinogradOutput = 4;                   ///< outputs along a tile's side
+inline constexpr int kWinogradInput = kWinogradOutput + 2;  ///< inputs along a tile's side
 inline constexpr int kWinogradCells = kWinogradInput * kWinogradInput;
 
 inline int paddedChannels(int64_t channels) {
@@ -49,7 +49,7 @@ struct WinogradTiles {
     int64_t residualRow = 0;
     int channelsIn = 0, channelsOut = 0;  ///< padded
     int tilesPerRow = 0;
-    int64_t first = 0, count = 0;  ///< tiles, row by row
+    int64_t first = 0, count = 0;   ///< tiles, row by row
     int64_t height = 0, width = 0;  ///< output pixels that exist
     const float* bias = nullptr;
     Activation activation = Activation::None;
@@ -84,7 +84,7 @@ struct AttentionTask {
     const uint8_t* validQuery = nullptr;  ///< [queries], for `received`; null: all
     float* scratch = nullptr;             ///< attentionScratch() floats, on a cache line
 };
-inline constexpr int kAttentionRows = 28;  ///< queries whose scores are held at once
+inline constexpr int kAttentionRows = 56;  ///< queries whose scores are held at once
 int64_t attentionScratch(const AttentionTask& task);
 
 struct CpuKernels {
@@ -96,8 +96,8 @@ struct CpuKernels {
     /// tiles.output from tiles.cells[cell][tile][channelsOut].
     void (*winogradOutput)(const WinogradTiles& tiles);
     /// LayerNorm over `channels` of each pixel, in place; padded channels stay 0.
-    void (*layerNorm)(float* x, int64_t pixels, int channels, const float* gamma,
-                      const float* beta, float eps);
+    void (*layerNorm)(float* x, int64_t pixels, int channels, const float* gamma, const float* beta,
+                      float eps);
     /// LayerNorm without scale and shift, from one place to another (spec 5; they are folded into
     /// the layer that follows). Padded channels become 0.
     void (*normalise)(const float* x, int64_t stride, float* out, int64_t outStride, int64_t rows,

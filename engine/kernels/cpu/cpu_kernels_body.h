@@ -32,11 +32,20 @@ ATLAS_INLINE Lanes activated(Lanes x, Activation activation) {
 
 /// A range of the inner dimension that is summed while its weights stay in the nearest cache.
 struct InnerRange {
-    int row = 0;               ///< of ProductTask::a
-    int first = 0, count = 0;  ///< of its k values
-    bool opens = false;        ///< c starts at the bias; otherwise at what it holds
-    bool closes = false;       ///< the activation follows
+    int row = 0;                   ///< of ProductTask::a
+    int first = 0, count = 0;      ///< of its k values
+    bool opens = false;            ///< c starts at the bias; otherwise at what it holds
+    bool closes = false;           ///< the activation follows
+    const float* ahead = nullptr;  ///< weights that the next blocks need: fetched meanwhile
+    int aheadStep = 0;             ///< floats of them a k
 };
+
+/// Asks for a cache line that will be read soon; never faults.
+ATLAS_INLINE void fetchAhead([[maybe_unused]] const float* p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 0, 2);
+#endif
+}
 
 /// Rows x Columns lanes of c, starting at row `m` and column `n`.
 template <int Rows, int Columns>
@@ -53,6 +62,7 @@ ATLAS_INLINE void productBlock(const ProductTask& t, const InnerRange& range, in
     for (int k = 0; k < range.count; ++k, b += Columns * kLanes) {
         Lanes w[Columns];
         for (int j = 0; j < Columns; ++j) w[j] = load(b + j * kLanes);
+        fetchAhead(range.ahead + k * range.aheadStep);
 #pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i) {
             const Lanes x = splat(a[i * t.lda + k]);
@@ -88,11 +98,15 @@ void productPanel(const ProductTask& t, int n, const float* b) {
             range.count = t.k * (p + 1) / parts - range.first;
             range.opens = r == 0 && p == 0;
             range.closes = r + 1 == t.rows && p + 1 == parts;
+            // The following part of the weights lies right behind this one.
+            const int64_t size = static_cast<int64_t>(range.count) * Columns * kLanes;
+            range.aheadStep = static_cast<int>((Columns * kLanes + blocks - 1) / blocks);
             for (int64_t i = 0; i < blocks; ++i) {
                 const int64_t first = t.m * i / blocks, end = t.m * (i + 1) / blocks;
+                range.ahead = b + size + i * range.count * range.aheadStep;
                 productRows<Columns, kBlockRows>(t, range, first, n, b, end - first);
             }
-            b += static_cast<int64_t>(range.count) * Columns * kLanes;
+            b += size;
         }
 }
 
@@ -204,8 +218,8 @@ void layerNorm(float* x, int64_t pixels, int channels, const float* gamma, const
             (sum(squares) - static_cast<float>(padded - channels) * mean * mean) * inverse;
         const float scale = 1.0f / __builtin_sqrtf((variance > 0 ? variance : 0) + eps);
         for (int c = 0; c < padded; c += kLanes)
-            store(x + c, (load(x + c) - splat(mean)) * splat(scale) * load(gamma + c) +
-                             load(beta + c));
+            store(x + c,
+                  (load(x + c) - splat(mean)) * splat(scale) * load(gamma + c) + load(beta + c));
     }
 }
 
@@ -246,10 +260,20 @@ void packKeys(const AttentionKeys& keys, int size, float* packed) {
     const int padded = (keys.count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
     for (int first = 0; first < padded; first += kPanel) {
         const int width = padded - first < kPanel ? padded - first : kPanel;
-        for (int j = 0; j < width; ++j) {
-            const bool present = first + j < keys.count;
+        for (int j = 0; j < width; j += kLanes) {
+            const int present = keys.count - first - j;
             const float* key = keys.k + (first + j) * keys.stride;
-            for (int i = 0; i < size; ++i) packed[i * width + j] = present ? key[i] : 0;
+            int i = 0;
+            if (present >= kLanes)
+                for (; i + kLanes <= size; i += kLanes) {
+                    Lanes rows[kLanes];
+                    for (int r = 0; r < kLanes; ++r) rows[r] = load(key + r * keys.stride + i);
+                    transpose(rows);
+                    for (int r = 0; r < kLanes; ++r) store(packed + (i + r) * width + j, rows[r]);
+                }
+            for (; i < size; ++i)
+                for (int r = 0; r < kLanes; ++r)
+                    packed[i * width + j + r] = r < present ? key[r * keys.stride + i] : 0;
         }
         packed += size * width;
     }
@@ -265,8 +289,12 @@ void packValues(const AttentionTask& t, int paddedSize, float* packed) {
             const int padded = (keys.count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
             for (int j = 0; j < padded; ++j, packed += width) {
                 const float* value = keys.v + j * keys.stride + first;
-                for (int i = 0; i < width; ++i)
-                    packed[i] = j < keys.count && i < present ? value[i] : 0;
+                if (j < keys.count && present == width) {
+                    for (int i = 0; i < width; i += kLanes) store(packed + i, load(value + i));
+                } else {
+                    for (int i = 0; i < width; ++i)
+                        packed[i] = j < keys.count && i < present ? value[i] : 0;
+                }
             }
         }
     }
@@ -346,8 +374,7 @@ void attention(const AttentionTask& t) {
     packValues(t, size, packedValues);
     const bool masked = maskKeys(t, mask);
     for (int first = 0; first < t.queries; first += kAttentionRows) {
-        const int rows =
-            t.queries - first < kAttentionRows ? t.queries - first : kAttentionRows;
+        const int rows = t.queries - first < kAttentionRows ? t.queries - first : kAttentionRows;
         ProductTask product1;
         product1.a[0] = t.q + first * t.queryStride;
         product1.lda = t.queryStride;
@@ -395,8 +422,9 @@ void attention(const AttentionTask& t) {
 }  // namespace atlas::engine::ATLAS_ISA
 
 /// What the .cpp that includes this file defines.
-#define ATLAS_KERNEL_TABLE(NAME)                                                             \
-    {NAME,                      ATLAS_ISA::kPanel,         ATLAS_ISA::product,               \
-     ATLAS_ISA::winogradInput,  ATLAS_ISA::winogradOutput, ATLAS_ISA::layerNorm,             \
-     ATLAS_ISA::normalise,      ATLAS_ISA::add,            ATLAS_ISA::maximum,               \
-     ATLAS_ISA::attention}
+#define ATLAS_KERNEL_TABLE(NAME)                                                                   \
+    {                                                                                              \
+        NAME, ATLAS_ISA::kPanel, ATLAS_ISA::product, ATLAS_ISA::winogradInput,                     \
+            ATLAS_ISA::winogradOutput, ATLAS_ISA::layerNorm, ATLAS_ISA::normalise, ATLAS_ISA::add, \
+            ATLAS_ISA::maximum, ATLAS_ISA::attention                                               \
+    }

@@ -113,6 +113,35 @@ inline Lanes powerOfTwo(Lanes x, Lanes& rounded) {
 }
 #endif
 
+/// rows[i][j] and rows[j][i] change places.
+#if defined(__GNUC__) && !defined(__clang__)
+template <int Distance>
+inline __attribute__((always_inline)) void exchange(Lanes* rows) {
+    Ints low, high;
+    for (int i = 0; i < kLanes; ++i) {
+        low[i] = i & Distance ? kLanes + i - Distance : i;
+        high[i] = i & Distance ? kLanes + i : i + Distance;
+    }
+    for (int r = 0; r < kLanes; ++r) {
+        if (r & Distance) continue;
+        const Lanes a = rows[r], b = rows[r + Distance];
+        rows[r] = __builtin_shuffle(a, b, low);
+        rows[r + Distance] = __builtin_shuffle(a, b, high);
+    }
+    if constexpr (Distance > 1) exchange<Distance / 2>(rows);
+}
+inline void transpose(Lanes* rows) {
+    exchange<kLanes / 2>(rows);
+}
+#else
+inline void transpose(Lanes* rows) {
+    float plain[kLanes][kLanes];
+    for (int i = 0; i < kLanes; ++i)
+        for (int j = 0; j < kLanes; ++j) plain[j][i] = rows[i][j];
+    for (int i = 0; i < kLanes; ++i) rows[i] = load(plain[i]);
+}
+#endif
+
 inline float largest(Lanes v) {
     float most = v[0];
     for (int i = 1; i < kLanes; ++i) most = v[i] > most ? v[i] : most;

@@ -260,16 +260,15 @@ TEST_P(CpuKernelsTest, LayerNormLeavesPaddedChannelsZero) {
         for (size_t c = 0; c < channels; ++c)
             variance += std::pow(before[p * 32 + c] - mean, 2) / channels;
         for (size_t c = 0; c < channels; ++c)
-            ASSERT_NEAR(x[p * 32 + c],
-                        (before[p * 32 + c] - mean) / std::sqrt(variance + 1e-6) * gamma[c] +
-                            beta[c],
-                        1e-5);
+            ASSERT_NEAR(
+                x[p * 32 + c],
+                (before[p * 32 + c] - mean) / std::sqrt(variance + 1e-6) * gamma[c] + beta[c],
+                1e-5);
         for (size_t c = channels; c < 32; ++c) ASSERT_EQ(x[p * 32 + c], 0);
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryInstructionSet, CpuKernelsTest,
-                         testing::ValuesIn(usableCpuKernels()),
+INSTANTIATE_TEST_SUITE_P(EveryInstructionSet, CpuKernelsTest, testing::ValuesIn(usableCpuKernels()),
                          [](const auto& table) { return std::string(table.param->name); });
 
 }  // namespace

@@ -67,7 +67,8 @@ double gap(const at::Tensor& mine, const at::Tensor& expected) {
 TEST(CpuStem, EqualsThePlainStem) {
     const at::NoGradGuard noGradient;
     const Pair pair(smallConfig(16, 20));  // 20: channels that need padding
-    for (const auto& [h, w] : {std::pair<int64_t, int64_t>{256, 256}, {130, 90}, {33, 301}, {7, 5}}) {
+    for (const auto& [h, w] :
+         {std::pair<int64_t, int64_t>{256, 256}, {130, 90}, {33, 301}, {7, 5}}) {
         const at::Tensor image = at::randn({2, 3, h, w});
         const at::Tensor expected = pair.expected(image);
         for (const int64_t band : {0, 16, 80}) {
