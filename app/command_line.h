@@ -37,13 +37,14 @@ struct SelftestArguments {
 int runSelftest(const SelftestArguments& arguments);
 
 struct TrainArguments {
-    std::string data, config, out, validation;
+    std::string data, config, out, validation, start;
     bool json = false;
 };
 int runTrain(const TrainArguments& arguments);
 
 struct EvalArguments {
     std::string data, model, record;
+    long long size = 0;
     bool json = false;
 };
 int runEval(const EvalArguments& arguments);

@@ -74,6 +74,7 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     train->add_option("--out", a.train.out, "Model folder to write; an unfinished one goes on")
         ->required();
     train->add_option("--val", a.train.validation, "Validation data, measured after every epoch");
+    train->add_option("--start", a.train.start, "Model whose weights to begin with");
     train->add_flag("--json", a.train.json, "One JSON object an epoch");
     onCall(train, a.train, runTrain, code);
 
@@ -81,6 +82,7 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     eval->add_option("--data", a.eval.data, "As for train")->required();
     eval->add_option("--model", a.eval.model, "Model folder, or the name of an installed model")
         ->required();
+    eval->add_option("--size", a.eval.size, "Side of the contexts in pixels; default: the model's");
     eval->add_option("--record", a.eval.record,
                      "Write the result under this name into the model's training record");
     eval->add_flag("--json", a.eval.json, "Print JSON");

@@ -56,7 +56,9 @@ int runTrain(const TrainArguments& arguments) {
     std::unique_ptr<engine::Dataset> validation;
     if (!arguments.validation.empty())
         validation = engine::openDataset(arguments.validation, plan.model.patchSizePx);
-    engine::Trainer trainer(plan, *data, validation.get(), arguments.out);
+    engine::Trainer trainer(plan, *data, validation.get(), arguments.out,
+                            arguments.start.empty() ? std::filesystem::path()
+                                                    : findModel(arguments.start));
     const bool done = trainer.run(interruptToken(), [&](const engine::TrainingProgress& p) {
         printProgress(p, arguments.json);
     });
@@ -69,10 +71,13 @@ int runTrain(const TrainArguments& arguments) {
 int runEval(const EvalArguments& arguments) {
     const auto modelDir = findModel(arguments.model);
     const auto model = engine::loadModelConfig(modelDir);
-    const auto data = engine::openDataset(arguments.data, model.patchSizePx);
-    const auto result = engine::evaluateModel(modelDir, *data, interruptToken());
+    const int64_t side = arguments.size > 0 ? arguments.size : model.patchSizePx;
+    if (side < 16 || side > 16384) throw std::runtime_error("--size must be 16 to 16384 pixels");
+    const auto data = engine::openDataset(arguments.data, side);
+    const auto result = engine::evaluateModel(modelDir, *data, side, interruptToken());
     auto json = result.toJson();
     json["data"] = arguments.data;
+    json["context_px"] = side;
     json["data_fingerprint"] = data->fingerprint();
     if (!arguments.record.empty()) {
         auto updated = model;

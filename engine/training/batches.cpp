@@ -8,6 +8,26 @@ namespace {
 constexpr size_t kBatchesAhead = 3;
 }
 
+std::vector<BatchPlan> planBatches(const BatchRequest& request) {
+    std::vector<int64_t> sides{request.side};
+    sides.insert(sides.end(), request.otherSides.begin(), request.otherSides.end());
+    std::seed_seq sequence{request.seed, request.epoch, uint64_t{0x51DE}};
+    std::mt19937_64 random(sequence);
+    std::vector<BatchPlan> plans;
+    for (size_t first = 0; first < request.order.size();) {
+        const int64_t side = sides.size() > 1 ? sides[random() % sides.size()] : request.side;
+        const double pixels = static_cast<double>(request.side * request.side) /
+                              static_cast<double>(side * side);
+        const auto count = static_cast<size_t>(
+            std::clamp(static_cast<double>(request.batch) * pixels, 1.0,
+                       4.0 * static_cast<double>(request.batch)));
+        const size_t last = std::min(first + count, request.order.size());
+        plans.push_back({first, last, side});
+        first = last;
+    }
+    return plans;
+}
+
 BatchLoader::BatchLoader(const Dataset& data, BatchRequest request)
     : data_(data),
       request_(std::move(request)),
@@ -20,9 +40,9 @@ BatchLoader::~BatchLoader() {
 
 void BatchLoader::work(const std::stop_token& stop) {
     try {
-        const size_t count = request_.order.size();
-        for (size_t first = 0; first < count && !stop.stop_requested(); first += request_.batch) {
-            Batch batch = make(first, std::min(first + request_.batch, count));
+        for (const BatchPlan& plan : planBatches(request_)) {
+            if (stop.stop_requested()) break;
+            Batch batch = make(plan);
             std::unique_lock lock(mutex_);
             changed_.wait(lock, stop, [this] { return ready_.size() < kBatchesAhead; });
             ready_.push_back(std::move(batch));
@@ -37,20 +57,22 @@ void BatchLoader::work(const std::stop_token& stop) {
     changed_.notify_all();
 }
 
-Batch BatchLoader::make(size_t first, size_t last) const {
+Batch BatchLoader::make(const BatchPlan& plan) const {
     Batch batch;
-    const auto side = static_cast<size_t>(request_.side);
-    batch.pixels.resize((last - first) * 3 * side * side);
-    for (size_t i = first; i < last; ++i) {
+    batch.side = plan.side;
+    const auto side = static_cast<size_t>(plan.side);
+    const int pixels = static_cast<int>(plan.side);
+    batch.pixels.resize((plan.last - plan.first) * 3 * side * side);
+    for (size_t i = plan.first; i < plan.last; ++i) {
         const size_t index = request_.order[i];
-        const Sample sample = data_.sample(index, request_.epoch);
+        const Sample sample = data_.sample(index, request_.epoch, plan.side);
         std::seed_seq sequence{request_.seed, request_.epoch, static_cast<uint64_t>(index)};
         std::mt19937_64 random(sequence);
         const io::RasterBlock view =
-            request_.augment ? augment(sample.image, request_.side, *request_.augment, random)
-                             : resizeTo(sample.image, request_.side);
+            request_.augment ? augment(sample.image, pixels, *request_.augment, random)
+                             : resizeTo(sample.image, pixels);
         normalise(view, request_.mean, request_.std,
-                  batch.pixels.data() + (i - first) * 3 * side * side);
+                  batch.pixels.data() + (i - plan.first) * 3 * side * side);
         batch.labels.push_back(sample.label);
         batch.shares.push_back(sample.share);
     }

@@ -18,6 +18,7 @@ struct Batch {
     std::vector<float> pixels;  ///< [n, 3, side, side], normalised
     std::vector<int64_t> labels;
     std::vector<double> shares;
+    int64_t side = 0;
 };
 
 /// What the loader makes of a data set: order, augmentation and normalisation.
@@ -25,11 +26,21 @@ struct BatchRequest {
     std::vector<size_t> order;  ///< sample numbers, in order of use
     size_t batch = 1;
     int side = 0;
+    /// Other sides that batches have, one of `side` and these each, drawn by seed and epoch. A
+    /// batch has about as many pixels whatever its side.
+    std::vector<int64_t> otherSides;
     uint64_t epoch = 0;
     uint64_t seed = 0;
     const AugmentOptions* augment = nullptr;  ///< nullptr: only resized
     std::vector<float> mean, std;
 };
+
+/// Samples [first, last) of the order, all of one side.
+struct BatchPlan {
+    size_t first = 0, last = 0;
+    int64_t side = 0;
+};
+std::vector<BatchPlan> planBatches(const BatchRequest& request);
 
 class BatchLoader {
   public:
@@ -43,7 +54,7 @@ class BatchLoader {
 
   private:
     void work(const std::stop_token& stop);
-    Batch make(size_t first, size_t last) const;
+    Batch make(const BatchPlan& plan) const;
 
     const Dataset& data_;
     BatchRequest request_;

@@ -16,7 +16,7 @@ class ArchiveDataset : public Dataset {
     explicit ArchiveDataset(const std::string& path) : archive_(path) {}
     size_t size() const override { return archive_.files().size(); }
     const std::vector<std::string>& classNames() const override { return archive_.classNames(); }
-    Sample sample(size_t index, uint64_t) const override {
+    Sample sample(size_t index, uint64_t, int64_t) const override {
         return {archive_.decode(index), archive_.files()[index].label, 1};
     }
     std::string fingerprint() const override { return archive_.fingerprint(); }
@@ -47,7 +47,8 @@ class SyntheticDataset : public Dataset {
         return result;
     }
 
-    Sample sample(size_t index, uint64_t epoch) const override {
+    Sample sample(size_t index, uint64_t epoch, int64_t asked) const override {
+        const int64_t side = asked > 0 ? asked : side_;
         std::seed_seq sequence{static_cast<uint32_t>(first_), static_cast<uint32_t>(index),
                                static_cast<uint32_t>(epoch), static_cast<uint32_t>(natural_)};
         std::mt19937_64 random(sequence);
@@ -55,20 +56,20 @@ class SyntheticDataset : public Dataset {
         for (;;) {
             const io::SyntheticScene scene(first_ + random() % (last_ - first_ + 1));
             const auto place = [&] {
-                const auto onGrid = static_cast<int64_t>(random() % 1000) * side_;
+                const auto onGrid = static_cast<int64_t>(random() % 1000) * side;
                 return natural_ ? onGrid : onGrid + static_cast<int64_t>(random() % 65) - 32;
             };
             const int64_t x = place(), y = place();
-            if (!natural_ && scene.classAt(x + side_ / 2, y + side_ / 2) != wanted) continue;
-            const auto shares = scene.shares(x, y, side_, 32);
+            if (!natural_ && scene.classAt(x + side / 2, y + side / 2) != wanted) continue;
+            const auto shares = scene.shares(x, y, side, 32);
             const auto largest = std::max_element(shares.begin(), shares.end());
             const int label = static_cast<int>(largest - shares.begin());
             if (!natural_ && (label != wanted || *largest < kMinShare)) continue;
             Sample result{
-                io::RasterBlock(static_cast<int>(side_), static_cast<int>(side_), 3, false), label,
+                io::RasterBlock(static_cast<int>(side), static_cast<int>(side), 3, false), label,
                 *largest};
-            scene.render(static_cast<double>(x), static_cast<double>(y), 1, static_cast<int>(side_),
-                         static_cast<int>(side_), result.image.u8.data());
+            scene.render(static_cast<double>(x), static_cast<double>(y), 1, static_cast<int>(side),
+                         static_cast<int>(side), result.image.u8.data());
             std::fill(result.image.valid.begin(), result.image.valid.end(), uint8_t{1});
             return result;
         }

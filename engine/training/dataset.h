@@ -22,7 +22,8 @@ class Dataset {
     virtual size_t size() const = 0;
     virtual const std::vector<std::string>& classNames() const = 0;
     /// `epoch` lets endless sources give new samples each time; others ignore it.
-    virtual Sample sample(size_t index, uint64_t epoch) const = 0;
+    /// A synthetic context is rendered `side` px large; 0: as opened. Files are as they are.
+    virtual Sample sample(size_t index, uint64_t epoch, int64_t side = 0) const = 0;
     virtual std::string fingerprint() const = 0;
     /// Classes that differ in arrangement alone; empty where that is not known.
     virtual std::vector<bool> arrangementOnly() const { return {}; }

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "engine/nn/autocast.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/safetensors.h"
 #include "engine/training/batches.h"
@@ -15,8 +14,8 @@ namespace atlas::engine {
 
 using nlohmann::json;
 
-Evaluation evaluateNetwork(const Atlas& network, const ModelConfig& model, const Dataset& data,
-                           bool bf16, const std::vector<int>& labelMap,
+Evaluation evaluateNetwork(const AtlasRunner& network, const ModelConfig& model,
+                           const Dataset& data, int64_t side, const std::vector<int>& labelMap,
                            const std::stop_token& stop) {
     const at::NoGradGuard noGradient;
     Evaluation result;
@@ -26,8 +25,8 @@ Evaluation evaluateNetwork(const Atlas& network, const ModelConfig& model, const
     BatchRequest request;
     request.order.resize(data.size());
     std::iota(request.order.begin(), request.order.end(), size_t{0});
-    request.batch = model.patchSizePx > 512 ? 4 : 32;
-    request.side = static_cast<int>(model.patchSizePx);
+    request.batch = side > 1024 ? 1 : side > 512 ? 4 : 32;
+    request.side = static_cast<int>(side);
     request.mean = model.mean;
     request.std = model.std;
     BatchLoader loader(data, request);
@@ -35,10 +34,7 @@ Evaluation evaluateNetwork(const Atlas& network, const ModelConfig& model, const
     const auto start = std::chrono::steady_clock::now();
     int64_t seen = 0;
     while (!stop.stop_requested() && loader.next(batch)) {
-        const Autocast autocast(bf16, at::kCPU);
-        const at::Tensor best = network.forward(asTensor(batch, model.patchSizePx), {}, {}, nullptr)
-                                    .to(at::kFloat)
-                                    .argmax(1);
+        const at::Tensor best = network.run(asTensor(batch), {}, {}).logits.argmax(1);
         for (size_t i = 0; i < batch.labels.size(); ++i) {
             const auto predicted = best[static_cast<int64_t>(i)].item<int64_t>();
             const int truth = labelMap[static_cast<size_t>(batch.labels[i])];
@@ -107,7 +103,7 @@ std::array<double, 2> wilsonInterval(int64_t right, int64_t count) {
 }
 
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data,
-                         std::stop_token stop) {
+                         int64_t side, std::stop_token stop) {
     const ModelConfig model = loadModelConfig(modelDir);
     std::vector<int> map;
     for (const auto& name : data.classNames()) {
@@ -122,7 +118,8 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
         if (tensor.is_floating_point()) tensor = tensor.to(at::kFloat);
     Atlas network(model.network, weights);
     network.fold();
-    return evaluateNetwork(network, model, data, false, map, stop);
+    return evaluateNetwork(AtlasRunner(network), model, data,
+                           side > 0 ? side : model.patchSizePx, map, stop);
 }
 
 }  // namespace atlas::engine

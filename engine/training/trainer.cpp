@@ -39,13 +39,25 @@ struct State {
     int64_t epoch = 0;  // finished ones
     json history = json::array();
 
-    explicit State(const TrainingPlan& plan) {
+    State(const TrainingPlan& plan, const std::filesystem::path& first) {
         weights = initialAtlasWeights(plan.model.network, plan.options.seed);
+        if (!first.empty()) takeWeights(first / "model.safetensors");
         for (auto& [name, tensor] : weights)
             if (!isBuffer(name)) tensor.set_requires_grad(true);
         if (plan.options.ema > 0)
             for (const auto& [name, tensor] : weights) averaged[name] = tensor.detach().clone();
         optimiser = std::make_unique<Optimiser>(weights);
+    }
+
+    void takeWeights(const std::filesystem::path& path) {
+        const StateDict found = loadSafetensors(path);
+        for (auto& [name, tensor] : weights) {
+            const auto match = found.find(name);
+            if (match == found.end() || match->second.sizes() != tensor.sizes())
+                throw ModelError(path.string() + ": its \"" + name +
+                                 "\" does not fit the plan's network");
+            tensor = match->second.to(tensor.scalar_type()).clone();
+        }
     }
 
     void average(double decay, int64_t step) {
@@ -135,31 +147,34 @@ json planRecord(const TrainingPlan& plan, const Dataset& data) {
             {"saturation", {a.saturationMin, a.saturationMax}},
             {"erase", a.erase},
             {"flips", a.flips},
-            {"quarter_turns", a.quarterTurns}};
+            {"quarter_turns", a.quarterTurns},
+            {"context_sizes", o.contextSizes}};
 }
 
 /// One run of Trainer::run.
 class Session {
   public:
     Session(const TrainingPlan& plan, const Dataset& data, const Dataset* validation,
-            std::filesystem::path out)
+            std::filesystem::path out, const std::filesystem::path& first)
         : plan_(plan),
           data_(data),
           validation_(validation),
           out_(std::move(out)),
-          state_(plan),
+          state_(plan, first),
           network_(plan.model.network, state_.weights),
           bf16_(useBfloat16(plan.options.precision)),
-          steps_((static_cast<int64_t>(data.size()) + plan.options.batch - 1) /
-                 plan.options.batch) {
-        key_ =
-            json{{"plan", planRecord(plan, data)}, {"network", plan.model.network.toJson()}}.dump();
+          first_(first) {
+        key_ = json{{"plan", planRecord(plan, data)},
+                    {"network", plan.model.network.toJson()},
+                    {"start", first.string()}}
+                   .dump();
         state_.resume(out_ / "checkpoint", key_);
     }
 
     bool run(const std::stop_token& stop, const Trainer::Report& report) {
         start_ = Clock::now();
         firstEpoch_ = state_.epoch;
+        steps_ = static_cast<int64_t>(planBatches(request(0)).size());
         while (state_.epoch < plan_.options.epochs) {
             if (!runEpoch(stop, report)) return false;
             ++state_.epoch;
@@ -180,30 +195,37 @@ class Session {
                (o.learningRate - o.minLearningRate) * 0.5 * (1 + std::cos(std::numbers::pi * part));
     }
 
+    BatchRequest request(uint64_t epoch) const {
+        BatchRequest request;
+        request.order.resize(data_.size());
+        std::iota(request.order.begin(), request.order.end(), size_t{0});
+        request.batch = static_cast<size_t>(plan_.options.batch);
+        request.side = static_cast<int>(plan_.model.patchSizePx);
+        request.otherSides = plan_.options.contextSizes;
+        request.epoch = epoch;
+        request.seed = plan_.options.seed;
+        request.augment = &plan_.options.augment;
+        request.mean = plan_.model.mean;
+        request.std = plan_.model.std;
+        return request;
+    }
+
     bool runEpoch(const std::stop_token& stop, const Trainer::Report& report) {
         const auto epoch = static_cast<uint64_t>(state_.epoch);
         at::Generator generator = at::globalContext().defaultGenerator(at::kCPU);
         generator.set_current_seed(plan_.options.seed * 1000 + epoch);
         std::seed_seq sequence{plan_.options.seed, epoch};
         std::mt19937_64 random(sequence);
-        BatchRequest request;
-        request.order.resize(data_.size());
-        std::iota(request.order.begin(), request.order.end(), size_t{0});
+        BatchRequest request = this->request(epoch);
         std::shuffle(request.order.begin(), request.order.end(), random);
-        request.batch = static_cast<size_t>(plan_.options.batch);
-        request.side = static_cast<int>(plan_.model.patchSizePx);
-        request.epoch = epoch;
-        request.seed = plan_.options.seed;
-        request.augment = &plan_.options.augment;
-        request.mean = plan_.model.mean;
-        request.std = plan_.model.std;
+        const auto steps = static_cast<int64_t>(planBatches(request).size());
         BatchLoader loader(data_, request);
         Batch batch;
         double lossSum = 0;
         for (int64_t step = 0; loader.next(batch); ++step) {
             if (stop.stop_requested()) return false;
             const double time = static_cast<double>(state_.epoch) +
-                                static_cast<double>(step) / static_cast<double>(steps_);
+                                static_cast<double>(step) / static_cast<double>(steps);
             lossSum += trainStep(batch, random);
             state_.optimiser->step(learningRate(time), plan_.options.weightDecay,
                                    plan_.options.clipNorm);
@@ -211,12 +233,13 @@ class Session {
                 state_.average(plan_.options.ema, state_.epoch * steps_ + step);
             report(progress(step + 1, lossSum / static_cast<double>(step + 1)));
         }
-        json entry = {{"epoch", state_.epoch + 1}, {"loss", lossSum / static_cast<double>(steps_)}};
+        json entry = {{"epoch", state_.epoch + 1}, {"loss", lossSum / static_cast<double>(steps)}};
         if (validation_) {
             Atlas fixed(plan_.model.network, state_.result());
-            const Evaluation evaluation =
-                evaluateNetwork(fixed, plan_.model, *validation_, bf16_,
-                                identityMap(plan_.model.classNames.size()), stop);
+            fixed.fold();
+            const Evaluation evaluation = evaluateNetwork(
+                AtlasRunner(fixed), plan_.model, *validation_, plan_.model.patchSizePx,
+                identityMap(plan_.model.classNames.size()), stop);
             validationAccuracy_ = evaluation.accuracy();
             entry["validation_accuracy"] = validationAccuracy_;
         }
@@ -226,7 +249,7 @@ class Session {
 
     double trainStep(Batch& batch, std::mt19937_64& random) {
         const auto& o = plan_.options;
-        at::Tensor images = asTensor(batch, plan_.model.patchSizePx);
+        at::Tensor images = asTensor(batch);
         at::Tensor targets = targetsOf(batch, plan_.model.network.numClasses, o.labelSmoothing);
         if (std::uniform_real_distribution<double>(0, 1)(random) < o.mixupProbability &&
             o.mixupAlpha > 0) {
@@ -268,6 +291,7 @@ class Session {
     void writeModel() const {
         ModelConfig config = plan_.model;
         json record = planRecord(plan_, data_);
+        if (!first_.empty()) record["started_from"] = startRecord();
         record["epochs_done"] = state_.epoch;
         record["precision"] = bf16_ ? "bf16 autocast" : "fp32";
         record["history"] = state_.history;
@@ -278,6 +302,14 @@ class Session {
         saveModelConfig(out_, config);
     }
 
+    /// The training record of the model that this one began as.
+    json startRecord() const {
+        const ModelConfig start = loadModelConfig(first_);
+        json record = json::parse(start.trainingRecord, nullptr, false);
+        if (record.is_object()) record.erase("evaluations");
+        return {{"name", start.name}, {"training_record", record}};
+    }
+
     const TrainingPlan& plan_;
     const Dataset& data_;
     const Dataset* validation_;
@@ -285,7 +317,8 @@ class Session {
     State state_;
     Atlas network_;
     bool bf16_;
-    int64_t steps_;
+    std::filesystem::path first_;
+    int64_t steps_ = 1;
     std::string key_;
     Clock::time_point start_;
     int64_t firstEpoch_ = 0;
@@ -295,8 +328,12 @@ class Session {
 }  // namespace
 
 Trainer::Trainer(TrainingPlan plan, const Dataset& data, const Dataset* validation,
-                 std::filesystem::path out)
-    : plan_(std::move(plan)), data_(data), validation_(validation), out_(std::move(out)) {
+                 std::filesystem::path out, std::filesystem::path start)
+    : plan_(std::move(plan)),
+      data_(data),
+      validation_(validation),
+      out_(std::move(out)),
+      first_(std::move(start)) {
     plan_.model.classNames = data.classNames();
     plan_.model.network.numClasses = static_cast<int64_t>(data.classNames().size());
     if (plan_.model.classColors.size() != data.classNames().size())
@@ -306,7 +343,7 @@ Trainer::Trainer(TrainingPlan plan, const Dataset& data, const Dataset* validati
 }
 
 bool Trainer::run(std::stop_token stop, const Report& report) {
-    return Session(plan_, data_, validation_, out_).run(stop, report);
+    return Session(plan_, data_, validation_, out_, first_).run(stop, report);
 }
 
 }  // namespace atlas::engine

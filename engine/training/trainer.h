@@ -32,6 +32,7 @@ struct TrainingOptions {
     uint64_t seed = 1;
     std::string precision = "auto";  ///< auto, fp32 or bf16; auto measures once
     AugmentOptions augment;
+    std::vector<int64_t> contextSizes;  ///< px, besides patch_size_pixels; drawn batch by batch
 };
 
 /// The file that `train --config` reads: a model to make and how to fit it.
@@ -56,8 +57,9 @@ class Trainer {
     using Report = std::function<void(const TrainingProgress&)>;
 
     /// Checkpoints lie in `out`/checkpoint; a run with the same plan and data goes on from there.
+    /// `start`: a model folder whose weights are the first; empty: random ones.
     Trainer(TrainingPlan plan, const Dataset& data, const Dataset* validation,
-            std::filesystem::path out);
+            std::filesystem::path out, std::filesystem::path start = {});
 
     /// True when finished; false when stopped (the checkpoint of the last epoch is kept).
     /// Writes `out`/config.json and model.safetensors at the end of every epoch.
@@ -67,7 +69,7 @@ class Trainer {
     TrainingPlan plan_;
     const Dataset& data_;
     const Dataset* validation_;
-    std::filesystem::path out_;
+    std::filesystem::path out_, first_;
 };
 
 struct Evaluation {
@@ -90,9 +92,9 @@ struct Evaluation {
 /// Wilson's 95 % interval of a share.
 std::array<double, 2> wilsonInterval(int64_t right, int64_t count);
 
-/// Classifies every sample of `data` with the model folder. Class names are matched by name;
-/// throws ModelError where they differ.
+/// Classifies every sample of `data` with the model folder, as contexts of `side` px (0: those that
+/// it was made for). Class names are matched by name; throws ModelError where they differ.
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data,
-                         std::stop_token stop = {});
+                         int64_t side = 0, std::stop_token stop = {});
 
 }  // namespace atlas::engine

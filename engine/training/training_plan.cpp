@@ -35,6 +35,10 @@ TrainingOptions readOptions(const json& from) {
     o.ema = from.value("ema", o.ema);
     o.seed = from.value("seed", o.seed);
     o.precision = from.value("precision", o.precision);
+    o.contextSizes = from.value("context_sizes", o.contextSizes);
+    for (const int64_t side : o.contextSizes)
+        if (side < 16 || side > 8192)
+            throw ModelError("\"context_sizes\" must lie between 16 and 8192");
     auto& a = o.augment;
     a.flips = from.value("flips", a.flips);
     a.quarterTurns = from.value("quarter_turns", a.quarterTurns);
