@@ -40,8 +40,12 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
     request.modelDir = findModel(arguments.model);
     request.out = arguments.out;
     request.overlap = arguments.overlap;
-    request.device = arguments.device;
-    request.precision = arguments.precision;
+    request.device = arguments.engine.device;
+    request.precision = arguments.engine.precision;
+    request.threads = arguments.engine.threads;
+    request.memoryBytes = parseMemory(arguments.engine.memory);
+    request.cache = cacheDir();
+    request.wholeImage = arguments.context == "whole";
     request.attention = arguments.attention;
     request.mask = !arguments.noMask;
     request.open.alpha = parseAlpha(arguments.alpha);
@@ -52,6 +56,11 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
 }
 
 void printProgress(const engine::RunProgress& p) {
+    if (p.state == engine::RunState::Running && p.fraction >= 0 && isTerminal(stderr)) {
+        std::fprintf(stderr, "\r  %.1f %%, %s, %.1f Mpx/s, %.0f s left   ", 100 * p.fraction,
+                     p.bottleneck.c_str(), p.megapixelsPerSecond, std::max(0.0, p.secondsLeft));
+        return;
+    }
     if (p.state != engine::RunState::Running || p.contextsPerSecond <= 0 || !isTerminal(stderr))
         return;
     std::fprintf(
@@ -70,12 +79,15 @@ int runClassify(const ClassifyArguments& arguments) {
     engine::ClassifierOptions options;
     options.device = request.device;
     options.precision = request.precision;
+    options.threads = request.threads;
+    options.cache = request.cache;
     const std::shared_ptr<engine::Classifier> classifier =
         engine::Classifier::open(request.modelDir, options);
     if (!arguments.json)
         std::cerr << "model " << classifier->config().name << " on " << classifier->deviceReason()
                   << std::endl;
-    const auto cache = std::make_shared<io::TileCache>(size_t{256} << 20);
+    const auto cache = std::make_shared<io::TileCache>(
+        static_cast<size_t>(std::clamp<int64_t>(request.memoryBytes / 16, 64 << 20, 256 << 20)));
     const auto stop = interruptToken();
     int failures = 0;
     nlohmann::json summary = nlohmann::json::array();

@@ -14,9 +14,17 @@ struct InfoArguments {
 };
 int runInfo(const InfoArguments& arguments);
 
+/// Where and how networks run; the same words everywhere.
+struct EngineArguments {
+    std::string device = "auto", precision = "fp32";
+    std::string memory;  ///< 4G, 512M; empty: three quarters of the machine's
+    int threads = 0;     ///< 0: as many as there are cores
+};
+
 struct ClassifyArguments {
     std::vector<std::string> images;  ///< files, folders or synthetic:...
-    std::string model, out, resolution, region, device = "auto", precision = "fp32", alpha = "auto";
+    EngineArguments engine;
+    std::string model, out, resolution, region, alpha = "auto", context = "model";
     std::string bands, stretch;  ///< empty: chosen by what the image is
     double overlap = 0;
     bool attention = false, noMask = false, json = false;
@@ -36,7 +44,16 @@ struct SelftestArguments {
 };
 int runSelftest(const SelftestArguments& arguments);
 
+struct BenchArguments {
+    std::string filter, compare;
+    double seconds = 4;
+    int threads = 0;
+    bool all = false, json = false;
+};
+int runBench(const BenchArguments& arguments);
+
 struct TrainArguments {
+    int threads = 0;
     std::string data, config, out, validation, start;
     bool json = false;
 };
@@ -45,11 +62,13 @@ int runTrain(const TrainArguments& arguments);
 struct EvalArguments {
     std::string data, model, record;
     long long size = 0;
+    int threads = 0;
     bool json = false;
 };
 int runEval(const EvalArguments& arguments);
 
 struct WindowArguments {
+    EngineArguments engine;
     std::string image;      ///< opened at once; empty: the welcome page
     std::string model;      ///< chosen in the run panel; empty: the first installed
     std::string steps;      ///< steps file to play

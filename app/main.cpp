@@ -18,12 +18,25 @@ void onCall(CLI::App* command, Arguments& arguments, int (*run)(const Arguments&
 struct AllArguments {
     InfoArguments info;
     ClassifyArguments classify;
+    BenchArguments bench;
     TrainArguments train;
     EvalArguments eval;
     SampleArguments sample;
     SelftestArguments selftest;
     WindowArguments window;
 };
+
+void addEngineOptions(CLI::App& command, EngineArguments& engine) {
+    command.add_option("--device", engine.device, "auto, cpu, cuda or cuda:N");
+    command
+        .add_option("--precision", engine.precision,
+                    "fp32, bf16, or auto (the faster of both here)")
+        ->check(CLI::IsMember({"fp32", "bf16", "auto"}));
+    command.add_option("--memory", engine.memory,
+                       "What a whole-image run may take, e.g. 4G; more goes to a scratch file");
+    command.add_option("--threads", engine.threads, "Threads of the network; 0: all cores")
+        ->check(CLI::Range(0, 1024));
+}
 
 void addCommands(CLI::App& app, AllArguments& a, int& code) {
     auto* info = app.add_subcommand("info", "What an image is: size, levels, bands, resolution");
@@ -48,11 +61,11 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     classify->add_option("--overlap", a.classify.overlap,
                          "Share of a context's side that neighbours share, 0 to 0.9");
     classify->add_option("--region", a.classify.region, "X,Y,WIDTH,HEIGHT in pixels");
-    classify->add_option("--device", a.classify.device, "auto, cpu, cuda or cuda:N");
+    addEngineOptions(*classify, a.classify.engine);
     classify
-        ->add_option("--precision", a.classify.precision,
-                     "fp32, bf16, or auto (the faster of both here)")
-        ->check(CLI::IsMember({"fp32", "bf16", "auto"}));
+        ->add_option("--context", a.classify.context,
+                     "model: squares of the model's size; whole: the image as one context")
+        ->check(CLI::IsMember({"model", "whole"}));
     classify->add_flag("--attention", a.classify.attention,
                        "Attention maps, one a scale, and the mass of each scale");
     classify->add_flag("--no-mask", a.classify.noMask, "Classify background and empty parts too");
@@ -65,6 +78,16 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     classify->add_flag("--json", a.classify.json, "Print JSON");
     onCall(classify, a.classify, runClassify, code);
 
+    auto* bench = app.add_subcommand("bench", "Time each operation against plain LibTorch");
+    bench->add_option("filter", a.bench.filter, "Part of a benchmark's name");
+    bench->add_option("--seconds", a.bench.seconds, "Of measuring each side of a case, about");
+    bench->add_option("--threads", a.bench.threads, "Threads; 0: all cores")
+        ->check(CLI::Range(0, 1024));
+    bench->add_option("--compare", a.bench.compare, "Earlier JSON: print what changed");
+    bench->add_flag("--all", a.bench.all, "The largest cases too: minutes each");
+    bench->add_flag("--json", a.bench.json, "Print JSON");
+    onCall(bench, a.bench, runBench, code);
+
     auto* train = app.add_subcommand("train", "Train an Atlas network");
     train
         ->add_option("--data", a.train.data,
@@ -75,6 +98,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
         ->required();
     train->add_option("--val", a.train.validation, "Validation data, measured after every epoch");
     train->add_option("--start", a.train.start, "Model whose weights to begin with");
+    train->add_option("--threads", a.train.threads, "Threads; 0: all cores")
+        ->check(CLI::Range(0, 1024));
     train->add_flag("--json", a.train.json, "One JSON object an epoch");
     onCall(train, a.train, runTrain, code);
 
@@ -83,6 +108,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     eval->add_option("--model", a.eval.model, "Model folder, or the name of an installed model")
         ->required();
     eval->add_option("--size", a.eval.size, "Side of the contexts in pixels; default: the model's");
+    eval->add_option("--threads", a.eval.threads, "Threads; 0: all cores")
+        ->check(CLI::Range(0, 1024));
     eval->add_option("--record", a.eval.record,
                      "Write the result under this name into the model's training record");
     eval->add_flag("--json", a.eval.json, "Print JSON");
@@ -103,7 +130,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    keepLargeBlocks();
+    // A benchmark measures memory: nothing may be kept back from the system there.
+    if (argc < 2 || std::string(argv[1]) != "bench") keepLargeBlocks();
     CLI::App app{
         "AtlasScope: gigapixel slides and satellite images, classified and explained by scale.\n"
         "Without a subcommand the window opens. For research use only, not for diagnosis."};
@@ -115,6 +143,7 @@ int main(int argc, char** argv) {
     app.add_option("--model", arguments.window.model, "Model to choose in the window");
     app.add_flag("--classify", arguments.window.classify, "Start classifying the image");
     app.add_option("--play", arguments.window.steps, "Play a steps file in the window (JSON)");
+    addEngineOptions(app, arguments.window.engine);
     addCommands(app, arguments, code);
     try {
         app.parse(argc, argv);

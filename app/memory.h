@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
 #if defined(__GLIBC__) || __has_include(<malloc.h>)
 #include <malloc.h>
 #endif
@@ -14,6 +20,16 @@ inline void keepLargeBlocks() {
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 512 << 20);
     mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+/// Bytes of memory that the machine has; 0 where that is not known.
+inline int64_t physicalMemory() {
+#if defined(__unix__) || defined(__APPLE__)
+    return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) *
+           static_cast<int64_t>(sysconf(_SC_PAGESIZE));
+#else
+    return 0;
 #endif
 }
 

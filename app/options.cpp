@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include "app/memory.h"
+
 namespace atlas::app {
 
 io::AlphaChoice parseAlpha(const std::string& text) {
@@ -40,6 +42,21 @@ io::DisplaySettings parseDisplay(const io::ImageInfo& info, const std::string& b
                                     stretch + "\"");
     }
     return settings;
+}
+
+int64_t parseMemory(const std::string& text) {
+    if (text.empty()) return physicalMemory() / 4 * 3;
+    double number = 0;
+    char unit = 0, rest = 0;
+    const int count = std::sscanf(text.c_str(), "%lf%c%c", &number, &unit, &rest);
+    const double factor = unit == 'G'   ? 1073741824.0
+                          : unit == 'M' ? 1048576.0
+                          : unit == 'K' ? 1024.0
+                                        : 0;
+    if (count != 2 || factor == 0 || !(number > 0) || number * factor > 1e18)
+        throw std::invalid_argument("--memory is a number with K, M or G, such as 4G, not \"" +
+                                    text + "\"");
+    return static_cast<int64_t>(number * factor);
 }
 
 io::Rect parseRegion(const std::string& text) {

@@ -14,6 +14,8 @@ io::AlphaChoice parseAlpha(const std::string& text);
 /// of an image; empty texts leave them.
 io::DisplaySettings parseDisplay(const io::ImageInfo& info, const std::string& bands,
                                  const std::string& stretch);
+/// Bytes of 4G, 512M, 800000K; an empty text: three quarters of the machine's memory.
+int64_t parseMemory(const std::string& text);
 /// X,Y,W,H in level-0 pixels.
 io::Rect parseRegion(const std::string& text);
 

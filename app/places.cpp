@@ -66,4 +66,12 @@ fs::path findModel(const std::string& nameOrFolder) {
                              "\": give a folder with a config.json, or one of:" + known);
 }
 
+std::filesystem::path cacheDir() {
+    if (const char* given = std::getenv("XDG_CACHE_HOME"); given && *given)
+        return std::filesystem::path(given) / "atlasscope";
+    if (const char* home = std::getenv("HOME"); home && *home)
+        return std::filesystem::path(home) / ".cache" / "atlasscope";
+    return {};
+}
+
 }  // namespace atlas::app

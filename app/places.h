@@ -14,6 +14,9 @@ std::filesystem::path resourcesDir();
 /// Folders below resources/models and the user's model folder that hold a config.json, sorted.
 std::vector<std::filesystem::path> installedModels();
 
+/// Where measurements of this machine are kept; empty where there is no such place.
+std::filesystem::path cacheDir();
+
 /// A model by folder, or by the name of an installed one. Throws std::runtime_error.
 std::filesystem::path findModel(const std::string& nameOrFolder);
 

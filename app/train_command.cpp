@@ -8,6 +8,7 @@
 #include "app/interrupt.h"
 #include "app/places.h"
 #include "app/terminal.h"
+#include "engine/nn/classifier.h"
 #include "engine/training/trainer.h"
 
 namespace atlas::app {
@@ -51,14 +52,15 @@ void printProgress(const engine::TrainingProgress& p, bool json) {
 }  // namespace
 
 int runTrain(const TrainArguments& arguments) {
+    engine::setThreads(arguments.threads);
     const auto plan = engine::TrainingPlan::load(arguments.config);
     const auto data = engine::openDataset(arguments.data, plan.model.patchSizePx);
     std::unique_ptr<engine::Dataset> validation;
     if (!arguments.validation.empty())
         validation = engine::openDataset(arguments.validation, plan.model.patchSizePx);
-    engine::Trainer trainer(plan, *data, validation.get(), arguments.out,
-                            arguments.start.empty() ? std::filesystem::path()
-                                                    : findModel(arguments.start));
+    engine::Trainer trainer(
+        plan, *data, validation.get(), arguments.out,
+        arguments.start.empty() ? std::filesystem::path() : findModel(arguments.start));
     const bool done = trainer.run(interruptToken(), [&](const engine::TrainingProgress& p) {
         printProgress(p, arguments.json);
     });
@@ -69,6 +71,7 @@ int runTrain(const TrainArguments& arguments) {
 }
 
 int runEval(const EvalArguments& arguments) {
+    engine::setThreads(arguments.threads);
     const auto modelDir = findModel(arguments.model);
     const auto model = engine::loadModelConfig(modelDir);
     const int64_t side = arguments.size > 0 ? arguments.size : model.patchSizePx;

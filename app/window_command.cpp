@@ -11,6 +11,7 @@
 
 #include "app/command_line.h"
 #include "app/interrupt.h"
+#include "app/options.h"
 #include "app/places.h"
 #include "ui/main_window/main_window.h"
 #include "ui/steps_player.h"
@@ -57,6 +58,11 @@ int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
     options.userData =
         QStandardPaths::writableLocation(QStandardPaths::AppDataLocation).toStdString();
     options.sampleImage = kSampleImage;
+    options.defaults.device = arguments.engine.device;
+    options.defaults.precision = arguments.engine.precision;
+    options.defaults.threads = arguments.engine.threads;
+    options.defaults.memoryBytes = parseMemory(arguments.engine.memory);
+    options.defaults.cache = cacheDir();
     ui::MainWindow window(options);
     window.show();
     if (!arguments.model.empty() &&

@@ -3,6 +3,7 @@
 
 #include <QCoreApplication>
 #include <algorithm>
+#include <cmath>
 
 #include "engine/pipeline/run_request.h"
 
@@ -89,6 +90,27 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         mass.title = tr("mass on %1").arg(look.scaleTitle(static_cast<size_t>(mass.band)));
         mass.low = 0;
         mass.high = 1;
+    }
+    if (!results.contributions.empty()) {
+        auto& evidence = add("evidence", tr("what places speak for"), results.evidence);
+        evidence.kind = OverlayLayer::Kind::Classes;
+        evidence.classNames = look.classNames;
+        evidence.colors = look.classColors;
+    }
+    for (size_t i = 0; i < results.contributions.size(); ++i) {
+        const auto scale = static_cast<size_t>(results.contributionScales.at(i));
+        auto& map = add(QString("contribution%1").arg(scale), {}, results.contributions[i]);
+        if (isNew) {
+            map.colorMap = "vik";
+            map.band = static_cast<int>(results.classes.at(0, 0, 0));
+        }
+        map.classNames = look.classNames;
+        map.title =
+            tr("adds to %1, %2").arg(look.classNames.value(map.band), look.scaleTitle(scale));
+        map.scaleToData();
+        const double most = std::max({std::abs(map.low), std::abs(map.high), 1e-9});
+        map.low = -most;  // 0 in the middle: blue speaks against the class, red for it
+        map.high = most;
     }
     for (const auto& old : before)
         if (old.id == "foreground") layers.push_back(old);

@@ -89,6 +89,8 @@ std::shared_ptr<engine::Classifier> RunController::classifierFor(
         engine::ClassifierOptions options;
         options.device = request.device;
         options.precision = request.precision;
+        options.threads = request.threads;
+        options.cache = request.cache;
         model_ = engine::Classifier::open(request.modelDir, options);
         modelKey_ = key;
     }

@@ -123,6 +123,8 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
         set("run.resolution", "text", object.value("resolution"));
         set("run.overlap", "value", object.value("overlap"));
         set("run.mask", "checked", object.value("mask"));
+        set("run.context", "currentIndex",
+            object.value("context").toString() == "whole" ? QJsonValue(1) : QJsonValue(0));
         set("run.area", "currentIndex", object.value("area"));
         if (object.contains("region")) {
             const auto r = object.value("region").toArray();

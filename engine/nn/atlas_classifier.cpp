@@ -4,8 +4,12 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <cmath>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <optional>
 
-#include "engine/nn/atlas.h"
+#include "engine/nn/atlas_runner.h"
 #include "engine/nn/autocast.h"
 #include "engine/nn/classifier.h"
 #include "engine/nn/device.h"
@@ -24,15 +28,50 @@ ScaleMap mapOf(const at::Tensor& map) {
     return {plain.size(0), {values, values + plain.numel()}};
 }
 
+/// What LibTorch throws where memory is short, on any device.
+bool isOutOfMemory(const std::exception& error) {
+    if (dynamic_cast<const std::bad_alloc*>(&error)) return true;
+    const std::string text = error.what();
+    return text.find("out of memory") != std::string::npos ||
+           text.find("can't allocate memory") != std::string::npos;
+}
+
+template <typename Work>
+auto orOutOfMemory(const Work& work) try {
+    return work();
+} catch (const ModelError&) {
+    throw;
+} catch (const std::exception& error) {
+    if (isOutOfMemory(error)) throw OutOfMemory(error.what());
+    throw;
+}
+
+/// [images, side, side, bands...] of one image to [bands, rows, columns]; NaN where `valid` is 0.
+TokenGrid gridOf(const at::Tensor& map, int scale, int64_t rows, int64_t columns,
+                 const at::Tensor& valid) {
+    at::Tensor bands = map.dim() == 4 ? map[0].permute({2, 0, 1}) : map[0].unsqueeze(0);
+    bands = bands.slice(1, 0, rows).slice(2, 0, columns);
+    const at::Tensor plain =
+        bands.masked_fill(valid.logical_not().unsqueeze(0), NAN).to(at::kFloat).contiguous();
+    const float* values = plain.const_data_ptr<float>();
+    return {
+        scale, rows, columns, static_cast<int>(plain.size(0)), {values, values + plain.numel()}};
+}
+
 class AtlasClassifier : public Classifier {
   public:
     AtlasClassifier(const std::filesystem::path& dir, const ClassifierOptions& options)
-        : config_(loadModelConfig(dir)),
-          choice_(chooseDevice(options.device)),
-          bf16_(useBfloat16(options.precision)),
-          network_(load(dir)) {
-        if (options.threads > 0) at::set_num_threads(options.threads);
-        network_.fold();
+        : dir_(dir), config_(loadModelConfig(dir)), choice_(chooseDevice(options.device)) {
+        setThreads(options.threads);
+        network_ = std::make_unique<Atlas>(load(choice_.device));
+        network_->fold();
+        const bool cpu = choice_.device.is_cpu();
+        bf16_ = useBfloat16(options.precision);
+        if (cpu && (!bf16_ || options.precision == "auto")) runner_.emplace(*network_);
+        if (cpu && bf16_ && options.precision == "auto") bf16_ = measured(options.cache);
+        // The runner has its own weights, and it is all that float32 on the processor needs.
+        if (cpu && !bf16_) network_.reset();
+        choice_.reason += bf16_ ? ", bfloat16" : ", float32";
     }
 
     const ModelConfig& config() const override { return config_; }
@@ -47,29 +86,25 @@ class AtlasClassifier : public Classifier {
         for (size_t i = 0; i < contexts.size(); ++i)
             if (anyValid(contexts[i])) usable.push_back(i);
         if (usable.empty()) return results;
-        const at::Tensor images = imagesOf(contexts, usable);
-        const at::Tensor mask = maskOf(contexts, usable);
-        Trace trace;
-        at::Tensor probabilities;
-        {
-            const Autocast autocast(bf16_, choice_.device.type());
-            TraceRequest request;
-            request.attention = attention;
-            probabilities = network_.forward(images, mask, request, attention ? &trace : nullptr)
-                                .to(at::kFloat)
-                                .softmax(1)
-                                .to(at::kCPU)
-                                .contiguous();
-        }
-        const float* values = probabilities.const_data_ptr<float>();
-        const int64_t classes = probabilities.size(1);
-        for (size_t i = 0; i < usable.size(); ++i) {
-            auto& result = results[usable[i]];
-            const float* first = values + static_cast<int64_t>(i) * classes;
-            result.probabilities.assign(first, first + classes);
-            if (attention) readAttention(trace, static_cast<int64_t>(i), mask, result);
-        }
-        return results;
+        return orOutOfMemory([&] {
+            const at::Tensor images = imagesOf(contexts, usable);
+            const at::Tensor mask = maskOf(contexts, usable);
+            Trace trace;
+            const at::Tensor probabilities = logits(images, mask, attention, trace)
+                                                 .to(at::kFloat)
+                                                 .softmax(1)
+                                                 .to(at::kCPU)
+                                                 .contiguous();
+            const float* values = probabilities.const_data_ptr<float>();
+            const int64_t classes = probabilities.size(1);
+            for (size_t i = 0; i < usable.size(); ++i) {
+                auto& result = results[usable[i]];
+                const float* first = values + static_cast<int64_t>(i) * classes;
+                result.probabilities.assign(first, first + classes);
+                if (attention) readAttention(trace, static_cast<int64_t>(i), mask, result);
+            }
+            return results;
+        });
     }
 
     std::vector<ScaleMap> probe(const ContextPixels& context, int scale, int64_t row,
@@ -78,10 +113,10 @@ class AtlasClassifier : public Classifier {
         const size_t scales = config_.tokenSidesPx().size();
         std::vector<ScaleMap> maps(scales);
         if (!anyValid(context) || scale < 0 || static_cast<size_t>(scale) >= scales) return maps;
-        TraceRequest request;
+        RunnerRequest request;
         request.probe = ProbePoint{scale, row, column};
-        Trace trace;
-        network_.forward(imagesOf({context}, {0}), maskOf({context}, {0}), request, &trace);
+        const Trace trace =
+            runner().run(imagesOf({context}, {0}), maskOf({context}, {0}), request).trace;
         for (size_t k = 0; k < scales; ++k) {
             const auto found = trace.find("stage0.probe.k" + std::to_string(k));
             if (found != trace.end())
@@ -90,16 +125,163 @@ class AtlasClassifier : public Classifier {
         return maps;
     }
 
+    WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
+                              const WholeProgress& progress) const override {
+        const at::NoGradGuard noGradient;
+        RunnerInput input;
+        input.height = image.height;
+        input.width = image.width;
+        input.tokenMask = image.tokenMask;
+        std::vector<uint8_t> rgba;
+        input.pixels = [&](int64_t, int64_t row, int64_t rows, int64_t column, int64_t columns,
+                           float* out, int64_t outRow) {
+            rgba.resize(static_cast<size_t>(4 * rows * columns));
+            image.pixels(row, rows, column, columns, rgba.data());
+            at::parallel_for(0, rows, 8, [&](int64_t from, int64_t to) {
+                for (int64_t y = from; y < to; ++y)
+                    normaliseRow(rgba.data() + 4 * y * columns, columns, out + y * outRow);
+            });
+        };
+        RunnerRequest request;
+        request.attention = options.attention;
+        request.contributions = true;
+        RunnerOptions runnerOptions;
+        runnerOptions.memoryBytes = options.memoryBytes;
+        runnerOptions.scratch = options.scratch;
+        runnerOptions.checkpoints = !options.key.empty() && !options.scratch.empty();
+        runnerOptions.key = options.key;
+        runnerOptions.bf16Stem = bf16_ && choice_.device.is_cpu();
+        const RunnerOutput output = orOutOfMemory([&] {
+            return runner().run(input, request, runnerOptions, [&](const RunnerProgress& p) {
+                if (progress) progress(p.part, p.done);
+            });
+        });
+        return readWhole(image, output);
+    }
+
   private:
-    Atlas load(const std::filesystem::path& dir) const try {
-        StateDict weights = loadSafetensors(dir / "model.safetensors");
+    Atlas load(at::Device device) const try {
+        StateDict weights = loadSafetensors(dir_ / "model.safetensors");
         for (auto& [name, tensor] : weights)
-            if (tensor.is_floating_point()) tensor = tensor.to(choice_.device, at::kFloat);
+            if (tensor.is_floating_point()) tensor = tensor.to(device, at::kFloat);
         return Atlas(config_.network, weights);
     } catch (const ModelError&) {
         throw;
     } catch (const std::exception& error) {
-        throw ModelError((dir / "model.safetensors").string() + ": " + error.what());
+        throw ModelError((dir_ / "model.safetensors").string() + ": " + error.what());
+    }
+
+    /// Is bfloat16 faster for this network on this machine?
+    bool measured(const std::filesystem::path& cache) const {
+        const int64_t side = config_.patchSizePx;
+        const at::NoGradGuard noGradient;
+        const at::Tensor image = at::zeros({1, 3, side, side}, at::kFloat);
+        return fasterInBfloat16(
+            cache, config_.network.toJson().dump() + std::to_string(side),
+            [&] { runner_->run(image, {}, {}); },
+            [&] {
+                const Autocast autocast(true, at::kCPU);
+                network_->forward(image, {}, {}, nullptr);
+            });
+    }
+
+    /// The processor's path; made at its first use where another one does the everyday work.
+    const AtlasRunner& runner() const {
+        if (!runner_) {
+            Atlas network = load(at::kCPU);
+            network.fold();
+            runner_.emplace(network);
+        }
+        return *runner_;
+    }
+
+    at::Tensor logits(const at::Tensor& images, const at::Tensor& mask, bool attention,
+                      Trace& trace) const {
+        if (!network_) {
+            RunnerOutput output = runner().run(images, mask, {attention, false, {}});
+            trace = std::move(output.trace);
+            return output.logits;
+        }
+        const Autocast autocast(bf16_, choice_.device.type());
+        TraceRequest request;
+        request.attention = attention;
+        return network_->forward(images, mask, request, attention ? &trace : nullptr);
+    }
+
+    /// Pixels without data are the mean colour, 0 after normalisation.
+    void normaliseRow(const uint8_t* rgba, int64_t columns, float* out) const {
+        for (size_t c = 0; c < 3; ++c) {
+            const float scale = 1 / (255 * config_.std[c]),
+                        shift = -config_.mean[c] / config_.std[c];
+            for (int64_t x = 0; x < columns; ++x)
+                out[3 * x + static_cast<int64_t>(c)] =
+                    rgba[4 * x + 3]
+                        ? static_cast<float>(rgba[4 * x + static_cast<int64_t>(c)]) * scale + shift
+                        : 0;
+        }
+    }
+
+    WholeResult readWhole(const WholeImage& image, const RunnerOutput& output) const {
+        WholeResult result;
+        const auto copy = [](const at::Tensor& t) {
+            const at::Tensor plain = t.to(at::kFloat).contiguous().flatten();
+            const float* values = plain.const_data_ptr<float>();
+            return std::vector<float>(values, values + plain.numel());
+        };
+        result.logits = copy(output.logits);
+        result.probabilities = copy(output.logits.softmax(1));
+        result.baseline = copy(output.trace.at("baseline"));
+        result.windowsSkipped = output.windowsSkipped;
+        result.tokenBytes = output.tokenBytes;
+        result.scratchTraffic = output.scratchTraffic;
+        result.usedScratchFile = output.usedScratchFile;
+        const auto& network = config_.network;
+        const int64_t rows = (image.height + kTokenPx - 1) / kTokenPx,
+                      columns = (image.width + kTokenPx - 1) / kTokenPx;
+        const auto scales =
+            listScales(legalSide(std::max(rows, columns), network.windowSide, network.poolRatio),
+                       network.windowSide, network.poolRatio, network.maxScales);
+        result.scales = static_cast<int>(scales.size());
+        result.scalesWithWeights = static_cast<int>(network.stages[0].weightSets);
+        at::Tensor valid = at::ones({rows, columns}, at::kBool);
+        if (!image.tokenMask.empty())
+            valid = at::from_blob(const_cast<uint8_t*>(image.tokenMask.data()), {rows, columns},
+                                  at::kByte)
+                        .to(at::kBool);
+        const at::Tensor finestValid = valid;
+        for (int k = 0; k < result.scales; ++k) {
+            const int64_t h = valid.size(0), w = valid.size(1);
+            const auto found = output.trace.find("contributions.scale" + std::to_string(k));
+            if (found != output.trace.end())
+                result.contributions.push_back(gridOf(found->second, k, h, w, valid));
+            const size_t stage =
+                std::min<size_t>(static_cast<size_t>(k), network.stages.size() - 1);
+            const auto total = output.trace.find("stage" + std::to_string(stage) +
+                                                 ".attention.received_total.k" + std::to_string(k));
+            if (total != output.trace.end()) {
+                const at::Tensor inside = total->second[0].slice(0, 0, h).slice(1, 0, w) * valid;
+                const double mean =
+                    inside.sum().item<double>() / std::max<double>(1, valid.sum().item<double>());
+                result.received.push_back(
+                    gridOf(total->second / (mean > 0 ? mean : 1), k, h, w, valid));
+            }
+            const int64_t r = network.poolRatio;
+            const at::Tensor padded =
+                at::constant_pad_nd(valid.to(at::kFloat), {0, (r - w % r) % r, 0, (r - h % r) % r});
+            valid = at::max_pool2d(padded.unsqueeze(0).unsqueeze(0), {r, r}, {r, r})[0][0] > 0;
+        }
+        std::vector<at::Tensor> shares;
+        for (int k = 0; k < result.scales; ++k) {
+            const auto mass = output.trace.find("stage0.attention.mass.q0.k" + std::to_string(k));
+            if (mass == output.trace.end()) return result;
+            shares.push_back(mass->second);
+            const at::Tensor inside =
+                mass->second[0].slice(0, 0, rows).slice(1, 0, columns) * finestValid;
+            result.meanMass.push_back(
+                static_cast<float>(inside.sum().item<double>() / finestValid.sum().item<double>()));
+        }
+        result.mass = gridOf(at::stack(shares, 3), 0, rows, columns, finestValid);
+        return result;
     }
 
     static bool anyValid(const ContextPixels& context) {
@@ -180,13 +362,19 @@ class AtlasClassifier : public Classifier {
         }
     }
 
+    std::filesystem::path dir_;
     ModelConfig config_;
     DeviceChoice choice_;
-    bool bf16_;
-    Atlas network_;
+    bool bf16_ = false;
+    std::unique_ptr<Atlas> network_;  ///< for a GPU, and for bfloat16
+    mutable std::optional<AtlasRunner> runner_;
 };
 
 }  // namespace
+
+void setThreads(int threads) {
+    if (threads > 0) at::set_num_threads(threads);
+}
 
 std::unique_ptr<Classifier> Classifier::open(const std::filesystem::path& modelDir,
                                              const ClassifierOptions& options) {

@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kTokenPx = 16;
 constexpr double kNormEps = 1e-5;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
-constexpr int64_t kReserveBytes = int64_t{256} << 20;  // program, libraries, buffers of a run
+constexpr int64_t kReserveBytes = int64_t{384} << 20;  // program, libraries, buffers of a run
 
 std::string scaleName(const char* what, int64_t scale) {
     return std::string(what) + ".scale" + std::to_string(scale);
@@ -163,9 +163,17 @@ class AtlasRunner::Pass {
         int64_t masks = 0;
         for (const auto& layout : layouts)
             masks += static_cast<int64_t>(layout.map.size() + layout.valid.size());
-        if (request_.attention)  // mass, received, received_up and the total of each scale
-            for (size_t s = 0; s < layouts.size(); ++s)
-                floats += static_cast<int64_t>(layouts[s].map.size() * (layouts.size() + 3));
+        // The maps: mass, received, received_up and the total of each scale; and copies of the
+        // mass and of the contributions while results are made of them and written.
+        if (request_.attention)
+            for (const auto& layout : layouts)
+                floats += static_cast<int64_t>(layout.map.size() * (layouts.size() + 3));
+        if (request_.attention)
+            floats += static_cast<int64_t>(4 * layouts[0].map.size() * layouts.size());
+        if (request_.contributions) {
+            const size_t last = std::min(impl_.stages.size(), layouts.size()) - 1;
+            floats += static_cast<int64_t>(4 * layouts[last].map.size()) * impl_.config.numClasses;
+        }
         return floats * static_cast<int64_t>(sizeof(float)) + masks + impl_.weightBytes +
                kReserveBytes;
     }

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -38,7 +40,61 @@ struct ClassifierOptions {
     std::string device = "auto";     ///< auto, cpu, cuda or cuda:N
     std::string precision = "fp32";  ///< auto, fp32 or bf16
     int threads = 0;                 ///< 0: LibTorch's choice
+    std::filesystem::path cache;     ///< folder that remembers what `auto` measured; may be empty
 };
+
+/// A device has too little memory for what was asked; less at once may work.
+class OutOfMemory : public std::runtime_error {
+  public:
+    using std::runtime_error::runtime_error;
+};
+
+/// A whole image as one context, at the model's resolution. Rows of pixels are asked for once,
+/// from the top down (of very wide images in panels that overlap by 176 px).
+struct WholeImage {
+    int64_t height = 0, width = 0;  ///< model pixels
+    /// Writes RGBA pixels [rows][columns] of a rectangle; alpha 0 = no data. May throw.
+    std::function<void(int64_t row, int64_t rows, int64_t column, int64_t columns, uint8_t* rgba)>
+        pixels;
+    /// [ceil(height/16), ceil(width/16)], 0 = left out; empty: every token takes part.
+    std::vector<uint8_t> tokenMask;
+};
+
+struct WholeOptions {
+    bool attention = true;
+    int64_t memoryBytes = 0;        ///< 0: no limit
+    std::filesystem::path scratch;  ///< for the scratch file, and checkpoints where `key` is set
+    std::string key;                ///< identity of image, mask and parameters; empty: none kept
+};
+
+/// Called between pieces of work: "stem" or "blocks" and the share of all arithmetic that is done.
+/// May throw, which cancels; a later call with the same key goes on from the last checkpoint.
+using WholeProgress = std::function<void(const char* part, double done)>;
+
+/// A map over the tokens of one scale that lie in the image; NaN where no token takes part.
+struct TokenGrid {
+    int scale = 0;
+    int64_t rows = 0, columns = 0;
+    int bands = 1;
+    std::vector<float> values;  ///< [bands, rows, columns]
+};
+
+struct WholeResult {
+    std::vector<float> probabilities, logits;
+    std::vector<float> baseline;      ///< of each class: the logit without any token
+    std::vector<TokenGrid> received;  ///< as ContextResult, finest first
+    TokenGrid mass;                   ///< over the finest tokens, a band a scale
+    std::vector<float> meanMass;
+    std::vector<TokenGrid> contributions;  ///< of the scales that the head reads, a band a class
+    int scales = 0;                        ///< that the image has
+    int scalesWithWeights = 0;             ///< that the network has weights of their own for
+    double windowsSkipped = 0;             ///< share of the finest windows without a token
+    int64_t tokenBytes = 0, scratchTraffic = 0;
+    bool usedScratchFile = false;
+};
+
+/// Threads of every network in this process from now on; 0: leaves LibTorch's choice.
+void setThreads(int threads);
 
 class Classifier {
   public:
@@ -60,6 +116,10 @@ class Classifier {
     /// that it sees, empty (side 0) for the others. Finest first. The weights sum to 1.
     virtual std::vector<ScaleMap> probe(const ContextPixels& context, int scale, int64_t row,
                                         int64_t column) const = 0;
+
+    /// Runs on the processor, in float32 blocks, whatever the device. Throws ModelError.
+    virtual WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
+                                      const WholeProgress& progress) const = 0;
 };
 
 }  // namespace atlas::engine

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/precision.h"
 
-#include <chrono>
+#include <ATen/Parallel.h>
+#include <torch/version.h>
 
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/nn/tensor.h"
 
 namespace atlas::engine {
@@ -24,7 +30,47 @@ double secondsOfConvolution(at::ScalarType type) {
     return best;
 }
 
+double secondsOf(const std::function<void()>& work) {
+    work();
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string processorName() {
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);)
+        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+    return cpuKernels().name;
+}
+
 }  // namespace
+
+bool fasterInBfloat16(const std::filesystem::path& cache, const std::string& what,
+                      const std::function<void()>& fp32, const std::function<void()>& bf16) {
+    const std::string key = processorName() + ", " + std::to_string(at::get_num_threads()) +
+                            " threads, " + TORCH_VERSION + ", " + what;
+    const auto path = cache / "precision.json";
+    nlohmann::json known;
+    if (!cache.empty()) {
+        std::ifstream file(path);
+        known = nlohmann::json::parse(file, nullptr, false);
+    }
+    if (!known.is_object()) known = nlohmann::json::object();
+    const auto found = known.find(key);
+    if (found != known.end() && found->is_boolean()) return found->get<bool>();
+    const bool faster = secondsOf(bf16) < 0.9 * secondsOf(fp32);
+    if (cache.empty()) return faster;
+    known[key] = faster;
+    std::error_code ignored;
+    std::filesystem::create_directories(cache, ignored);
+    const auto temporary = cache / "precision.json.tmp";
+    std::ofstream file(temporary);
+    file << known.dump(1) << '\n';
+    file.close();
+    if (file) std::filesystem::rename(temporary, path, ignored);
+    return faster;
+}
 
 bool useBfloat16(const std::string& choice) {
     if (choice != "auto") return choice == "bf16";

@@ -7,11 +7,13 @@
 #include <condition_variable>
 #include <ctime>
 #include <deque>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "engine/pipeline/journal.h"
+#include "engine/pipeline/whole_run.h"
 
 namespace atlas::engine {
 namespace {
@@ -61,9 +63,10 @@ class ClassifyRun::Work {
         plan();
         if (fs::exists(published_ / "run.json")) return publishedBefore();
         fs::create_directories(partial_);
+        if (owner_.request_.wholeImage) return wholeImage();
         prepare();
         classify();
-        return publish();
+        return publish(stitcher_->layers());
     }
 
   private:
@@ -78,6 +81,8 @@ class ClassifyRun::Work {
             ClassifierOptions options;
             options.device = request.device;
             options.precision = request.precision;
+            options.threads = request.threads;
+            options.cache = request.cache;
             classifier_ = Classifier::open(request.modelDir, options);
             const std::lock_guard lock(owner_.mutex_);
             owner_.classifier_ = classifier_;
@@ -116,6 +121,7 @@ class ClassifyRun::Work {
                            {"overlap", r.overlap},
                            {"mask", r.mask},
                            {"attention", r.attention},
+                           {"context", r.wholeImage ? "whole" : "model"},
                            {"precision", r.precision},
                            {"um", {p.umPerPixelX, p.umPerPixelY}},
                            {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
@@ -248,7 +254,7 @@ class ClassifyRun::Work {
             readers.emplace_back([this](const std::stop_token& end) { read(end); });
         ReadBatch batch;
         while (!stop_.stop_requested() && next(batch)) {
-            const auto results = classifier_->classify(batch.pixels, owner_.request_.attention);
+            const auto results = classifySome(batch.pixels);
             for (size_t i = 0; i < results.size(); ++i) {
                 const size_t index = batch.contexts[i];
                 journal_->append(static_cast<int64_t>(index), results[i]);
@@ -259,6 +265,45 @@ class ClassifyRun::Work {
         }
         for (auto& reader : readers) reader.request_stop();
         changed_.notify_all();
+    }
+
+    /// Halves the batch where memory is short, down to one context, and then leaves the GPU.
+    std::vector<ContextResult> classifySome(const std::vector<ContextPixels>& pixels) {
+        if (most_ == 0 || pixels.size() <= most_) try {
+                return classifier_->classify(pixels, owner_.request_.attention);
+            } catch (const OutOfMemory& error) {
+                stepDown(pixels.size(), error);
+            }
+        std::vector<ContextResult> results;
+        for (size_t first = 0; first < pixels.size(); first += most_) {
+            const auto from = pixels.begin() + static_cast<std::ptrdiff_t>(first);
+            const auto to = pixels.begin() +
+                            static_cast<std::ptrdiff_t>(std::min(first + most_, pixels.size()));
+            auto part = classifySome({from, to});
+            std::move(part.begin(), part.end(), std::back_inserter(results));
+        }
+        return results;
+    }
+
+    void stepDown(size_t size, const OutOfMemory& error) {
+        if (size > 1) {
+            most_ = (size + 1) / 2;
+            record_.warnings.push_back("out of memory with " + std::to_string(size) +
+                                       " contexts at once: went on with " + std::to_string(most_));
+            return;
+        }
+        if (onProcessor_ || owner_.request_.device == "cpu")
+            throw std::runtime_error(owner_.request_.image +
+                                     ": not enough memory for one context: " + error.what());
+        onProcessor_ = true;
+        most_ = 1;
+        ClassifierOptions options;
+        options.device = "cpu";
+        options.threads = owner_.request_.threads;
+        classifier_ = Classifier::open(owner_.request_.modelDir, options);
+        record_.device = progress_.device = classifier_->deviceReason();
+        record_.warnings.push_back(
+            "the device has too little memory for one context: went on on the processor");
     }
 
     void reportSpeed(double seconds) {
@@ -272,7 +317,47 @@ class ClassifyRun::Work {
         report_(progress_);
     }
 
-    RunOutcome publish() {
+    struct Cancelled {};
+
+    /// One context. Cancelled, it goes on from its last checkpoint another time.
+    RunOutcome wholeImage() {
+        const auto begin = Clock::now();
+        double first = -1;
+        const auto progress = [&](const char* part, double done) {
+            if (stop_.stop_requested()) throw Cancelled{};
+            if (first < 0) first = done;
+            const double seconds = secondsSince(begin);
+            progress_.fraction = done;
+            progress_.bottleneck = part;
+            if (done > first + 0.002) {
+                progress_.secondsLeft = seconds * (1 - done) / (done - first);
+                progress_.megapixelsPerSecond =
+                    static_cast<double>(record_.plan.wholeWidthPx * record_.plan.wholeHeightPx) *
+                    (done - first) / 1e6 / seconds;
+            }
+            if (secondsSince(reported_) < 0.1) return;
+            reported_ = Clock::now();
+            report_(progress_);
+        };
+        try {
+            const RunLayers layers =
+                classifyWholeImage(*image_, *classifier_, partial_ / "tokens",
+                                   record_.runId + " " + ATLASSCOPE_VERSION, progress, record_);
+            std::error_code ignored;
+            fs::remove(partial_ / "tokens", ignored);
+            progress_.done = progress_.total;
+            return publish(layers);
+        } catch (const Cancelled&) {
+            RunOutcome outcome;
+            outcome.state = progress_.state = RunState::Cancelled;
+            outcome.folder = partial_;
+            outcome.seconds = secondsSince(start_);
+            report_(progress_);
+            return outcome;
+        }
+    }
+
+    RunOutcome publish(const RunLayers& layers) {
         const bool complete = progress_.done == progress_.total;
         progress_.state = RunState::Publishing;
         report_(progress_);
@@ -286,7 +371,7 @@ class ClassifyRun::Work {
         if (complete && record_.rows.empty())
             throw std::runtime_error(owner_.request_.image +
                                      ": no part of the image could be read");
-        writeRunFiles(partial_, record_, stitcher_->layers(), *image_);
+        writeRunFiles(partial_, record_, layers, *image_);
         RunOutcome outcome;
         outcome.state = record_.state;
         outcome.folder = partial_;
@@ -319,6 +404,9 @@ class ClassifyRun::Work {
     std::vector<ContextResult> results_;
     std::vector<bool> finished_;
     int64_t resumed_ = 0;
+    size_t most_ = 0;  ///< contexts at once after memory was short; 0: as planned
+    bool onProcessor_ = false;
+    Clock::time_point reported_;
     double waited_ = 0;
     std::mutex mutex_;
     std::condition_variable_any changed_;

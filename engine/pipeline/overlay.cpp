@@ -39,6 +39,17 @@ void drawLegend(cv::Mat& canvas, int left, const RunRecord& record,
         cv::putText(canvas, line, {x, y}, cv::FONT_HERSHEY_SIMPLEX, size, ink, 1, cv::LINE_AA);
     };
     text("model: " + record.model.name, left + kMargin, 0.5);
+    if (record.whole && !record.rows.empty()) {
+        const auto& p = record.rows[0].probabilities;
+        const auto best = static_cast<size_t>(std::max_element(p.begin(), p.end()) - p.begin());
+        char line[96];
+        std::snprintf(line, sizeof line, "whole image: %s, %.1f %%",
+                      record.model.classNames[best].c_str(), 100 * static_cast<double>(p[best]));
+        y += kLineHeight;
+        text(line, left + kMargin, 0.45);
+        y += kLineHeight;
+        text("what each place speaks for most:", left + kMargin, 0.4);
+    }
     for (const auto& share : shares) {
         y += kLineHeight;
         if (y + kMargin > canvas.rows) return;
@@ -66,8 +77,11 @@ io::RgbaImage drawOverlay(const io::ColorSource& image, const RunRecord& record,
     const io::RgbaImage picture = image.resample(
         static_cast<double>(region.x), static_cast<double>(region.y),
         static_cast<double>(region.width), static_cast<double>(region.height), width, height);
-    const auto shares = sharesOf(layers.classes, record.model.classNames.size());
-    const int legendHeight = 2 * kMargin + kLineHeight * (static_cast<int>(shares.size()) + 1);
+    // A whole-image run has one prediction; the picture shows what each place speaks for.
+    const auto& classes = layers.contributions.empty() ? layers.classes : layers.evidence;
+    const auto shares = sharesOf(classes, record.model.classNames.size());
+    const int legendHeight =
+        2 * kMargin + kLineHeight * (static_cast<int>(shares.size()) + (record.whole ? 3 : 1));
     io::RgbaImage result(width + kLegendWidth, std::max(height, legendHeight));
     std::fill(result.rgba.begin(), result.rgba.end(), uint8_t{255});
     for (int y = 0; y < height; ++y)
@@ -76,11 +90,10 @@ io::RgbaImage drawOverlay(const io::ColorSource& image, const RunRecord& record,
             uint8_t* to = result.pixel(x, y);
             for (int c = 0; c < 3; ++c) to[c] = from[3] ? from[c] : 255;
             int column = 0, row = 0;
-            if (!layers.classes.cellAt(static_cast<double>(region.x) + (x + 0.5) * down,
-                                       static_cast<double>(region.y) + (y + 0.5) * down, column,
-                                       row))
+            if (!classes.cellAt(static_cast<double>(region.x) + (x + 0.5) * down,
+                                static_cast<double>(region.y) + (y + 0.5) * down, column, row))
                 continue;
-            const float label = layers.classes.at(0, column, row);
+            const float label = classes.at(0, column, row);
             if (std::isnan(label)) continue;
             const auto& color = record.model.classColors[static_cast<size_t>(label)];
             for (size_t c = 0; c < 3; ++c)

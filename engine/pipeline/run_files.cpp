@@ -132,14 +132,28 @@ json summaryOf(const RunRecord& record) {
     return {{"contexts", record.rows.size()}, {"classes", classes}, {"mean_scale_mass", mass}};
 }
 
+json wholeJson(const RunRecord& record) {
+    const auto& w = *record.whole;
+    return {{"size_px", {record.plan.wholeWidthPx, record.plan.wholeHeightPx}},
+            {"logits", w.logits},
+            {"baseline", w.baseline},
+            {"scales", w.scales},
+            {"scales_with_weights", w.scalesWithWeights},
+            {"background_left_out", w.masked},
+            {"windows_skipped", w.windowsSkipped},
+            {"token_bytes", w.tokenBytes},
+            {"scratch_file", w.usedScratchFile},
+            {"scratch_traffic_in_token_bytes", w.scratchTraffic}};
+}
+
 json runJson(const RunRecord& record, const io::ColorSource& image) {
     const auto& r = record.request;
     const auto& p = record.plan;
     const auto& display = image.settings();
     std::vector<double> tokens;
-    for (int64_t side : record.model.tokenSidesPx())
+    for (int64_t side : record.tokenSides())
         tokens.push_back(static_cast<double>(side) * record.model.spacingUmPx);
-    return {
+    json text = {
         {"schema_version", 1},
         {"program",
          {{"name", "AtlasScope"}, {"version", ATLASSCOPE_VERSION}, {"libraries", record.versions}}},
@@ -164,6 +178,9 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
           {"attention", r.attention},
           {"precision", r.precision},
           {"batch", r.batch},
+          {"context", r.wholeImage ? "whole" : "model"},
+          {"memory_bytes", r.memoryBytes},
+          {"threads", r.threads},
           {"resolution_given_um", r.resolutionUm ? json(*r.resolutionUm) : json()},
           {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
           {"bands", display.bands},
@@ -181,6 +198,8 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
         {"times", {{"started", record.startedAt}, {"seconds", record.seconds}}},
         {"contexts_done", record.rows.size()},
         {"warnings", record.warnings}};
+    if (record.whole) text["whole_image"] = wholeJson(record);
+    return text;
 }
 
 }  // namespace
@@ -201,6 +220,12 @@ void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers
         io::writeRasterFile(dir / ("attention_s" + std::to_string(k) + ".tif"), layers.attention[k],
                             options);
     if (layers.hasAttention()) io::writeRasterFile(dir / "mass.tif", layers.mass, options);
+    for (size_t i = 0; i < layers.contributions.size(); ++i)
+        io::writeRasterFile(
+            dir / ("contributions_s" + std::to_string(layers.contributionScales[i]) + ".tif"),
+            layers.contributions[i], options);
+    if (!layers.contributions.empty())
+        io::writeRasterFile(dir / "evidence.tif", layers.evidence, classes);
     writeCsv(dir / "tiles.csv", record, info);
     writeGeoJson(dir / "tiles.geojson", record, info);
     io::writePng(dir / "overlay.png", drawOverlay(image, record, layers));
@@ -237,6 +262,15 @@ LoadedRun loadRun(const fs::path& dir) try {
         run.layers.attention.push_back(
             io::readRasterFile(dir / ("attention_s" + std::to_string(k) + ".tif")));
     if (run.layers.hasAttention()) run.layers.mass = io::readRasterFile(dir / "mass.tif");
+    for (size_t k = 0; k < run.tokenSidesUm.size(); ++k) {
+        const auto path = dir / ("contributions_s" + std::to_string(k) + ".tif");
+        if (!fs::exists(path)) continue;
+        run.layers.contributions.push_back(io::readRasterFile(path));
+        run.layers.contributionScales.push_back(static_cast<int>(k));
+    }
+    if (fs::exists(dir / "evidence.tif"))
+        run.layers.evidence = io::readRasterFile(dir / "evidence.tif");
+    run.whole = text.contains("whole_image");
     return run;
 } catch (const std::exception& error) {
     throw std::runtime_error(dir.string() + ": " + error.what());

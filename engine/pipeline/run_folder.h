@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,17 @@ struct ContextRow {
     std::vector<float> meanMass;
 };
 
+/// What a whole-image run adds to its record.
+struct WholeRecord {
+    std::vector<float> logits, baseline;
+    int scales = 0, scalesWithWeights = 0;
+    double windowsSkipped = 0;
+    int64_t tokenBytes = 0;
+    double scratchTraffic = 0;  ///< bytes read and written, in multiples of tokenBytes
+    bool usedScratchFile = false;
+    bool masked = false;  ///< background tokens took no part
+};
+
 /// Everything that the files of a run are made from.
 struct RunRecord {
     RunRequest request;
@@ -29,7 +41,13 @@ struct RunRecord {
     double seconds = 0;
     RunState state = RunState::Done;
     std::vector<std::string> warnings;
-    std::vector<ContextRow> rows;  ///< in plan order
+    std::vector<ContextRow> rows;       ///< in plan order
+    std::vector<int64_t> tokenSidesPx;  ///< of each scale; empty: those of the model's contexts
+    std::optional<WholeRecord> whole;
+
+    std::vector<int64_t> tokenSides() const {
+        return tokenSidesPx.empty() ? model.tokenSidesPx() : tokenSidesPx;
+    }
 };
 
 /// Hex SHA-256 of a file. Throws std::runtime_error.
@@ -55,6 +73,7 @@ struct LoadedRun {
     std::vector<std::array<uint8_t, 3>> classColors;
     std::vector<double> tokenSidesUm;  ///< one a scale, finest first
     bool ground = false;
+    bool whole = false;  ///< the image was one context
     RunLayers layers;
 };
 

@@ -12,6 +12,7 @@ namespace {
 constexpr int kMaskPx = 1024;           // longest side of the foreground map
 constexpr double kLeastShare = 0.05;    // of a context that must be foreground
 constexpr double kLeastContextPx = 16;  // level-0 pixels; below, the image is far too coarse
+constexpr int64_t kLeastWholePx = 16;
 constexpr int64_t kMaxContexts = 50'000'000;
 constexpr int kOverlapCells = 8;
 
@@ -21,6 +22,30 @@ std::array<double, 2> resolutionOf(const io::ImageInfo& info, const RunRequest& 
     std::string text = info.path + ": the image does not say its resolution";
     for (const auto& warning : info.warnings) text += " (" + warning + ")";
     throw std::runtime_error(text + ". Give it, e.g. --resolution 0.5um or --resolution 0.3m");
+}
+
+/// One context: the region at the model's resolution.
+RunPlan planWhole(const io::ColorSource& image, const ModelConfig& model, RunPlan plan) {
+    const auto pixels = [&](int64_t length, double um) {
+        return std::llround(static_cast<double>(length) * um / model.spacingUmPx);
+    };
+    plan.whole = true;
+    plan.wholeWidthPx = pixels(plan.region.width, plan.umPerPixelX);
+    plan.wholeHeightPx = pixels(plan.region.height, plan.umPerPixelY);
+    if (std::min(plan.wholeWidthPx, plan.wholeHeightPx) < kLeastWholePx)
+        throw std::runtime_error(image.info().path + ": at the model's resolution the region has " +
+                                 std::to_string(plan.wholeWidthPx) + " x " +
+                                 std::to_string(plan.wholeHeightPx) +
+                                 " pixels: too few for the network");
+    plan.contextWidth = plan.strideX = static_cast<double>(plan.region.width);
+    plan.contextHeight = plan.strideY = static_cast<double>(plan.region.height);
+    plan.columns = plan.rows = 1;
+    plan.contexts = {
+        {0, 0, static_cast<double>(plan.region.x), static_cast<double>(plan.region.y)}};
+    plan.level = image.levelFor(static_cast<double>(plan.region.width) /
+                                static_cast<double>(plan.wholeWidthPx));
+    plan.levelDownsample = image.levels()[static_cast<size_t>(plan.level)].downsample;
+    return plan;
 }
 
 }  // namespace
@@ -87,6 +112,7 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
         throw std::runtime_error(info.path + ": the region lies outside of the image");
     plan.umPerPixelX = um[0];
     plan.umPerPixelY = um[1];
+    if (request.wholeImage) return planWhole(image, model, plan);
     const double sideUm = static_cast<double>(model.patchSizePx) * model.spacingUmPx;
     plan.contextWidth = sideUm / um[0];
     plan.contextHeight = sideUm / um[1];

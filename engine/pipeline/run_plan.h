@@ -25,7 +25,9 @@ struct RunPlan {
     int64_t columns = 0, rows = 0;
     int cellsPerContext = 1;        ///< cells of the result rasters along a context's side
     std::vector<Context> contexts;  ///< those left after the mask, row by row
-    int level = 0;                  ///< that pixels are read from
+    bool whole = false;             ///< one context: the region, whatever its shape
+    int64_t wholeWidthPx = 0, wholeHeightPx = 0;  ///< its size in model pixels
+    int level = 0;                                ///< that pixels are read from
     double levelDownsample = 1;
 
     /// Cells of the class and probability rasters: contextWidth / cellsPerContext px each.

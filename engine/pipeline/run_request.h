@@ -24,8 +24,12 @@ struct RunRequest {
     std::string device = "auto";
     std::string precision = "fp32";
     bool attention = true;
-    bool mask = true;  ///< leave out contexts without tissue or data
-    int batch = 0;     ///< 0: chosen by the size of a context
+    bool mask = true;         ///< leave out contexts without tissue or data
+    int batch = 0;            ///< 0: chosen by the size of a context
+    bool wholeImage = false;  ///< the region as one context, instead of tiles of the model's size
+    int64_t memoryBytes = 0;  ///< for whole images; 0: no limit
+    int threads = 0;          ///< 0: as many as there are cores
+    std::filesystem::path cache;  ///< folder for what is measured once a machine; may be empty
     io::OpenOptions open;
     std::optional<io::DisplaySettings> display;  ///< bands and stretch; default of the image
 };
@@ -36,6 +40,7 @@ const char* runStateName(RunState state);
 struct RunProgress {
     RunState state = RunState::Planning;
     int64_t done = 0, total = 0;
+    double fraction = -1;  ///< of the arithmetic of a whole-image run; below 0: count contexts
     double contextsPerSecond = 0, megapixelsPerSecond = 0;
     double secondsLeft = -1;  ///< below 0: not known yet
     std::string bottleneck;   ///< reading or network

@@ -19,6 +19,11 @@ struct RunLayers {
     io::GridRaster probabilities;           ///< a band a class
     std::vector<io::GridRaster> attention;  ///< received, a raster a scale, finest first
     io::GridRaster mass;                    ///< a band a scale, over the finest tokens
+    /// Of whole-image runs: what each token gives to each class's logit (spec 12), a band a class,
+    /// a raster for each scale that the head reads, and the class that each place speaks for most.
+    std::vector<io::GridRaster> contributions;
+    std::vector<int> contributionScales;
+    io::GridRaster evidence;
     bool hasAttention() const { return !attention.empty(); }
 };
 

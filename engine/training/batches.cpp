@@ -16,11 +16,11 @@ std::vector<BatchPlan> planBatches(const BatchRequest& request) {
     std::vector<BatchPlan> plans;
     for (size_t first = 0; first < request.order.size();) {
         const int64_t side = sides.size() > 1 ? sides[random() % sides.size()] : request.side;
-        const double pixels = static_cast<double>(request.side * request.side) /
-                              static_cast<double>(side * side);
-        const auto count = static_cast<size_t>(
-            std::clamp(static_cast<double>(request.batch) * pixels, 1.0,
-                       4.0 * static_cast<double>(request.batch)));
+        const double pixels =
+            static_cast<double>(request.side * request.side) / static_cast<double>(side * side);
+        const auto count =
+            static_cast<size_t>(std::clamp(static_cast<double>(request.batch) * pixels, 1.0,
+                                           4.0 * static_cast<double>(request.batch)));
         const size_t last = std::min(first + count, request.order.size());
         plans.push_back({first, last, side});
         first = last;
@@ -68,9 +68,9 @@ Batch BatchLoader::make(const BatchPlan& plan) const {
         const Sample sample = data_.sample(index, request_.epoch, plan.side);
         std::seed_seq sequence{request_.seed, request_.epoch, static_cast<uint64_t>(index)};
         std::mt19937_64 random(sequence);
-        const io::RasterBlock view =
-            request_.augment ? augment(sample.image, pixels, *request_.augment, random)
-                             : resizeTo(sample.image, pixels);
+        const io::RasterBlock view = request_.augment
+                                         ? augment(sample.image, pixels, *request_.augment, random)
+                                         : resizeTo(sample.image, pixels);
         normalise(view, request_.mean, request_.std,
                   batch.pixels.data() + (i - plan.first) * 3 * side * side);
         batch.labels.push_back(sample.label);

@@ -65,9 +65,8 @@ class SyntheticDataset : public Dataset {
             const auto largest = std::max_element(shares.begin(), shares.end());
             const int label = static_cast<int>(largest - shares.begin());
             if (!natural_ && (label != wanted || *largest < kMinShare)) continue;
-            Sample result{
-                io::RasterBlock(static_cast<int>(side), static_cast<int>(side), 3, false), label,
-                *largest};
+            Sample result{io::RasterBlock(static_cast<int>(side), static_cast<int>(side), 3, false),
+                          label, *largest};
             scene.render(static_cast<double>(x), static_cast<double>(y), 1, static_cast<int>(side),
                          static_cast<int>(side), result.image.u8.data());
             std::fill(result.image.valid.begin(), result.image.valid.end(), uint8_t{1});

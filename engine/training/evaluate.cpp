@@ -102,8 +102,8 @@ std::array<double, 2> wilsonInterval(int64_t right, int64_t count) {
     return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
 }
 
-Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data,
-                         int64_t side, std::stop_token stop) {
+Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data, int64_t side,
+                         std::stop_token stop) {
     const ModelConfig model = loadModelConfig(modelDir);
     std::vector<int> map;
     for (const auto& name : data.classNames()) {
@@ -118,8 +118,8 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
         if (tensor.is_floating_point()) tensor = tensor.to(at::kFloat);
     Atlas network(model.network, weights);
     network.fold();
-    return evaluateNetwork(AtlasRunner(network), model, data,
-                           side > 0 ? side : model.patchSizePx, map, stop);
+    return evaluateNetwork(AtlasRunner(network), model, data, side > 0 ? side : model.patchSizePx,
+                           map, stop);
 }
 
 }  // namespace atlas::engine

@@ -10,10 +10,12 @@ namespace atlas::engine {
 /// The pixels of a batch, [n, 3, side, side]; the batch must outlive it.
 inline at::Tensor asTensor(Batch& batch) {
     return at::from_blob(batch.pixels.data(),
-                         {static_cast<int64_t>(batch.labels.size()), 3, batch.side, batch.side}, at::kFloat);
+                         {static_cast<int64_t>(batch.labels.size()), 3, batch.side, batch.side},
+                         at::kFloat);
 }
 
-/// Classifies every sample of `data`, `side` px large; `labelMap` turns its labels into the model's.
+/// Classifies every sample of `data`, `side` px large; `labelMap` turns its labels into the
+/// model's.
 Evaluation evaluateNetwork(const AtlasRunner& network, const ModelConfig& model,
                            const Dataset& data, int64_t side, const std::vector<int>& labelMap,
                            const std::stop_token& stop);

@@ -238,7 +238,7 @@ void MainWindow::openFolder(const QString& folder) {
 }
 
 engine::RunRequest MainWindow::requestFor(const QString& image) const {
-    engine::RunRequest request;
+    engine::RunRequest request = options_.defaults;
     request.image = image.toStdString();
     request.out = outFor(image);
     runPanel_->fill(request);

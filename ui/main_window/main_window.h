@@ -28,6 +28,7 @@ struct WindowOptions {
     std::vector<std::filesystem::path> models;
     std::filesystem::path userData;  ///< results of images whose folder cannot be written
     QString sampleImage;
+    engine::RunRequest defaults;  ///< device, precision, threads and memory of runs
     size_t cacheBytes = size_t{512} << 20;
 };
 

@@ -31,6 +31,14 @@ QString progressText(const engine::RunProgress& p) {
         case RunState::Planning:
             return QObject::tr("planning …");
         case RunState::Running: {
+            if (p.fraction >= 0) {
+                QString whole = QObject::tr("%1 % of the whole area (%2)")
+                                    .arg(100 * p.fraction, 0, 'f', 1)
+                                    .arg(QString::fromStdString(p.bottleneck));
+                if (p.secondsLeft >= 0)
+                    whole += QObject::tr(", %1 left").arg(durationText(p.secondsLeft));
+                return whole;
+            }
             QString text = QObject::tr("%1 of %2 contexts").arg(p.done).arg(p.total);
             if (p.contextsPerSecond > 0)
                 text += QObject::tr(", %1/s").arg(p.contextsPerSecond, 0, 'g', 3);
@@ -64,6 +72,10 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
     area_ = named(new QComboBox, "run.area", tr("Area"),
                   tr("What to classify; draw a rectangle with R"));
     area_->addItems({tr("whole image"), tr("what is in view"), tr("drawn rectangle")});
+    context_ = named(new QComboBox, "run.context", tr("Context"),
+                     tr("What the network sees at once: squares of the model's size, or the whole "
+                        "area as one, with one prediction and what each place adds to it"));
+    context_->addItems({tr("the model's squares"), tr("the area as one")});
     device_ = named(new QComboBox, "run.device", tr("Device"),
                     tr("auto takes a GPU where one can be used"));
     device_->addItems({"auto", "cpu", "cuda"});
@@ -88,7 +100,10 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
     form->addRow(tr("Model"), model_);
     form->addRow(about_);
     form->addRow(tr("Area"), area_);
+    form->addRow(tr("Context"), context_);
     form->addRow(tr("Overlap"), overlap_);
+    connect(context_, &QComboBox::currentIndexChanged, this,
+            [this](int index) { overlap_->setEnabled(index == 0); });
     form->addRow(tr("Pixel size"), resolution_);
     form->addRow(resolutionText_);
     form->addRow(tr("Device"), device_);
@@ -190,6 +205,8 @@ void RunPanel::describeModel() {
 void RunPanel::fill(engine::RunRequest& request) const {
     request.modelDir = modelDir();
     request.overlap = overlap_->value() / 100;
+    request.wholeImage = context_->currentIndex() == 1;
+    if (request.wholeImage) request.overlap = 0;
     request.device = device_->currentText().toStdString();
     request.mask = mask_->isChecked();
     request.attention = attention_->isChecked();
@@ -224,9 +241,10 @@ void RunPanel::showProgress(const engine::RunProgress& p) {
     cancel_->setEnabled(active);
     bar_->setVisible(active);
     bar_->setRange(0, p.total > 0 ? 1000 : 0);
-    if (p.total > 0)
-        bar_->setValue(
-            static_cast<int>(1000.0 * static_cast<double>(p.done) / static_cast<double>(p.total)));
+    const double done = p.fraction >= 0 ? p.fraction
+                        : p.total > 0   ? static_cast<double>(p.done) / static_cast<double>(p.total)
+                                        : 0;
+    bar_->setValue(static_cast<int>(1000 * done));
     state_->setText(progressText(p));
 }
 

@@ -50,7 +50,7 @@ class RunPanel : public QWidget {
   private:
     void describeModel();
 
-    QComboBox *model_, *area_, *device_;
+    QComboBox *model_, *area_, *device_, *context_;
     QDoubleSpinBox* overlap_;
     QCheckBox *mask_, *attention_;
     QLineEdit* resolution_;

@@ -18,7 +18,12 @@ constexpr Knots kMagma{0xff000004, 0xff1c1044, 0xff4f127b, 0xff812581, 0xffb5367
 constexpr Knots kInferno{0xff000004, 0xff1f0c48, 0xff550f6d, 0xff88226a, 0xffba3655,
                          0xffe35933, 0xfff98e09, 0xfff9cb35, 0xfffcffa4};
 
+// Diverging, colour-blind safe, after Crameri's vik: blue, white, red.
+constexpr Knots kVik{0xff001261, 0xff03477c, 0xff3484a8, 0xff9cc3d5, 0xffebe5e0,
+                     0xffd6a98a, 0xffb56b3c, 0xff853309, 0xff590008};
+
 const Knots& knotsOf(const QString& map) {
+    if (map == "vik") return kVik;
     if (map == "cividis") return kCividis;
     if (map == "magma") return kMagma;
     if (map == "inferno") return kInferno;
@@ -28,7 +33,7 @@ const Knots& knotsOf(const QString& map) {
 }  // namespace
 
 QStringList colorMapNames() {
-    return {"viridis", "cividis", "magma", "inferno"};
+    return {"viridis", "cividis", "magma", "inferno", "vik"};
 }
 
 QColor colorAt(const QString& map, double t) {
