@@ -109,6 +109,15 @@ class AtlasRunner::Pass {
         if (!input_.tokenMask.empty() && static_cast<int64_t>(input_.tokenMask.size()) !=
                                              input_.images * tokenRows_ * tokenColumns_)
             throw ModelError("token mask: its shape is not that of the tokens");
+        const auto side = static_cast<double>(
+            legalSide(std::max(tokenRows_, tokenColumns_), c.windowSide, c.poolRatio));
+        const double masks = 4 * side * side * static_cast<double>(input_.images);  // bytes
+        const double most = options_.memoryBytes > 0 ? static_cast<double>(options_.memoryBytes)
+                                                     : static_cast<double>(int64_t{1} << 36);
+        if (masks > most)
+            throw ModelError("an image of " + std::to_string(input_.width) + " x " +
+                             std::to_string(input_.height) +
+                             " pixels at the model's resolution is too large as one context");
         layouts_ = layOutScales(input_.images, tokenRows_, tokenColumns_, input_.tokenMask,
                                 c.windowSide, c.poolRatio, c.maxScales);
         if (layouts_.size() > static_cast<size_t>(kMostKeySegments))
@@ -351,16 +360,14 @@ class AtlasRunner::Pass {
             record.maps = request_.attention && lastOfStage;
             if (lastOfStage) record.probe = request_.probe;
             const PackedBlock* next = lastOfStage ? nullptr : &stage[d + 1];
-            runBlock(stage[d], next, record,
-                     lastOfStage && k + 1 < impl_.stages.size() && scales_.size() > 1);
+            runBlock(stage[d], next, record);
             if (next) save(static_cast<int64_t>(k), static_cast<int64_t>(d) + 1, false);
         }
     }
 
-    /// `next`: the block after it in the stage, if any; `dropped`: nobody reads the finest tokens
-    /// afterwards.
-    void runBlock(const PackedBlock& block, const PackedBlock* next, const AttentionRecord& record,
-                  bool dropped) {
+    /// `next`: the block after it in the stage, if any.
+    void runBlock(const PackedBlock& block, const PackedBlock* next,
+                  const AttentionRecord& record) {
         if (scales_.size() > 1) enterBlock(block);
         for (size_t i = scales_.size() - 1; i > 0; --i) {
             const int64_t slots = scales_[i].layout->slots();
@@ -372,7 +379,7 @@ class AtlasRunner::Pass {
             for (int64_t from = 0, step = chunk(i); from < slots; from += step)
                 blocks().share(block, scales_, i, from, std::min(from + step, slots));
         }
-        streamFinest(block, next, record, dropped);
+        streamFinest(block, next, record);
         for (size_t i = 1; i + 1 < scales_.size(); ++i) {
             const int64_t slots = scales_[i].layout->slots();
             for (int64_t from = 0, step = chunk(i); from < slots; from += step)
@@ -426,12 +433,12 @@ class AtlasRunner::Pass {
     }
 
     void streamFinest(const PackedBlock& block, const PackedBlock* next,
-                      const AttentionRecord& record, bool dropped) {
+                      const AttentionRecord& record) {
         RunningScale& scale = scales_[0];
         const TokenScale& layout = *scale.layout;
         const bool stored = first_ == 0 && finest_.isFile();
         // The other file, so that what the last checkpoint knows stays as it is.
-        const bool swap = stored && other_.floats() > 0 && !dropped;
+        const bool swap = stored && other_.floats() > 0;
         const float* source = scale.tokens;
         if (swap) scale.tokens = other_.data();
         if (next && scales_.size() > 1) fillPooled(scales_[1]);

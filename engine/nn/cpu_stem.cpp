@@ -15,8 +15,12 @@ namespace {
 
 constexpr int64_t kTokenPx = 16;
 constexpr int64_t kHaloBefore = 6, kHaloAfter = 5;  // tokens, spec 10
-constexpr int64_t kPanelLeast = 24;                 // tokens a panel: the halo is 11 more
-constexpr int64_t kBandTarget = 1 << 20;            // bytes of the widest map in one step
+// Going on, the tokens are the same to the bit: the tiles of every layer lie as they do from the
+// top (an even row), and nothing is rounded otherwise. A Winograd tile's outputs share the rounding
+// of all its inputs, so that takes more rows than the 6 that matter: 4 each layer instead of 1.
+constexpr int64_t kResumeTokens = 20;
+constexpr int64_t kPanelLeast = 24;       // tokens a panel: the halo is 11 more
+constexpr int64_t kBandTarget = 1 << 20;  // bytes of the widest map in one step
 
 /// Weights of one 3x3 convolution, packed for the kernels.
 struct PackedConv {
@@ -184,7 +188,8 @@ class CpuStem::Impl {
         const int64_t panelTo = std::min(all, to + kHaloAfter);
         const int64_t firstPx = panelFrom_ * kTokenPx;
         const int64_t lastPx = std::min(image.width, panelTo * kTokenPx);
-        const int64_t firstTokens = std::max<int64_t>(0, image.firstTokenRow - kHaloBefore);
+        const int64_t firstTokens =
+            std::max<int64_t>(0, image.firstTokenRow - kResumeTokens) / 2 * 2;
         int64_t row = firstTokens * kTokenPx;
         startMaps(image.height, lastPx - firstPx, row);
         findWanted(image);

@@ -165,7 +165,7 @@ TEST(ModelConfig, SaysWhichKeyIsWrong) {
 TEST(Classifier, SumsToOneAndProbesTheContext) {
     const test::TemporaryFolder folder;
     writeModel(folder.path());
-    const auto classifier = Classifier::open(folder.path(), {.device = "cpu"});
+    const auto classifier = Classifier::open(folder.path(), {.device = "cpu", .cache = {}});
     ContextPixels context{std::vector<uint8_t>(128 * 128 * 4)};
     for (size_t i = 0; i < context.rgba.size(); ++i)
         context.rgba[i] = static_cast<uint8_t>(i % 4 == 3 ? 255 : i * 37 % 251);

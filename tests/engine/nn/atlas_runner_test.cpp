@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// The processor's path against Atlas::forward on shapes that the golden files do not have; scratch
+// files, checkpoints and cancelling; and what `atlasCost` counts against the specification's table.
+#include "engine/nn/atlas_runner.h"
+
+#include <ATen/ops/equal.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/nn/atlas_cost.h"
+#include "engine/nn/model_error.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/test_data.h"
+
+namespace atlas::engine {
+namespace {
+
+AtlasConfig tinyConfig(WindowMapping mapping) {
+    AtlasConfig config;
+    config.stemFirstWidth = 8;
+    config.stemWidth = 10;
+    config.dim = 40;
+    config.numClasses = 5;
+    config.windowSide = 8;
+    config.mapping = mapping;
+    config.stages = {{2, 2, 2, true, 2}, {1, 5, 3, false, 1}, {2, 4, 2, true, 1}};
+    return config;
+}
+
+/// Random weights under which no layer is the identity.
+StateDict randomWeights(const AtlasConfig& config) {
+    StateDict weights;
+    for (const auto& [name, tensor] : initialAtlasWeights(config, 5)) {
+        at::Tensor t = tensor;
+        if (name.ends_with("running_var"))
+            t = at::rand(tensor.sizes()) + 0.5;
+        else if (tensor.dim() == 1 && tensor.is_floating_point())
+            t = tensor + at::randn(tensor.sizes()) * 0.2;
+        weights[name] = t;
+    }
+    return weights;
+}
+
+struct Pair {
+    AtlasConfig config;
+    StateDict weights;
+    Atlas network;
+    AtlasRunner runner;
+
+    explicit Pair(const AtlasConfig& c)
+        : config(c), weights(randomWeights(c)), network(c, weights), runner(make()) {
+        network.fold();
+    }
+    AtlasRunner make() {
+        Atlas folded(config, weights);
+        folded.fold();
+        return AtlasRunner(folded);
+    }
+};
+
+/// Everything that the runner gives, within 1e-4 of the peak.
+void expectEqual(const Trace& mine, const Trace& expected) {
+    int compared = 0;
+    for (const auto& [name, value] : mine) {
+        if (!expected.contains(name)) continue;
+        const at::Tensor& other = expected.at(name);
+        ASSERT_EQ(value.sizes(), other.sizes()) << name;
+        const double peak = std::max(1.0, other.abs().max().item<double>());
+        EXPECT_LE((value - other).abs().max().item<double>(), 1e-4 * peak) << name;
+        ++compared;
+    }
+    EXPECT_GT(compared, 8);
+}
+
+const RunnerRequest kAll{.attention = true, .contributions = true, .probe = {}};
+
+class RunnerShapes : public testing::TestWithParam<WindowMapping> {};
+
+TEST_P(RunnerShapes, EqualsThePlainForward) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(7);
+    Pair pair(tinyConfig(GetParam()));
+    const TraceRequest request{
+        .attention = true, .contributions = true, .intermediate = false, .probe = {}};
+    for (const auto& [images, h, w] : {std::tuple<int64_t, int64_t, int64_t>{1, 512, 512},
+                                       {2, 300, 130},
+                                       {1, 64, 900},
+                                       {3, 40, 40},
+                                       {1, 1030, 700}})
+        for (const bool masked : {false, true}) {
+            SCOPED_TRACE(std::to_string(h) + " x " + std::to_string(w) + (masked ? " masked" : ""));
+            const at::Tensor image = at::randn({images, 3, h, w});
+            at::Tensor mask;
+            if (masked) {
+                mask = at::randint(0, 4, {images, (h + 15) / 16, (w + 15) / 16}, at::kInt) == 0;
+                mask.slice(1, 0, 1).slice(2, 0, 1).fill_(1);
+                if (mask.size(1) > 40) mask.slice(1, 8, 24).fill_(0);  // windows without a token
+            }
+            Trace expected;
+            pair.network.forward(image, mask, request, &expected);
+            const RunnerOutput output = pair.runner.run(image, mask, kAll);
+            expectEqual(output.trace, expected);
+            if (masked && h > 1000) {
+                EXPECT_GT(output.windowsSkipped, 0.1);
+            }
+        }
+}
+
+INSTANTIATE_TEST_SUITE_P(Mappings, RunnerShapes,
+                         testing::Values(WindowMapping::Raster, WindowMapping::Nested));
+
+TEST(Runner, ProbeGivesTheWeightsOfOneToken) {
+    const at::NoGradGuard noGradient;
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    const at::Tensor image = at::randn({1, 3, 512, 512});
+    TraceRequest request;
+    request.probe = ProbePoint{0, 13, 21};
+    Trace expected;
+    pair.network.forward(image, {}, request, &expected);
+    RunnerRequest asked;
+    asked.probe = request.probe;
+    const RunnerOutput output = pair.runner.run(image, {}, asked);
+    double sum = 0;
+    for (int k = 0; k < 3; ++k) {
+        const std::string name = "stage0.probe.k" + std::to_string(k);
+        ASSERT_TRUE(output.trace.contains(name) == expected.contains(name)) << name;
+        if (!expected.contains(name)) continue;
+        const at::Tensor gap =
+            output.trace.at(name) - expected.at(name).view_as(output.trace.at(name));
+        EXPECT_LE(gap.abs().max().item<double>(), 1e-5) << name;
+        sum += output.trace.at(name).sum().item<double>();
+    }
+    EXPECT_NEAR(sum, 1, 1e-4);
+}
+
+TEST(Runner, ContributionsSumToTheLogits) {
+    const at::NoGradGuard noGradient;
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    const RunnerOutput output = pair.runner.run(at::randn({2, 3, 512, 400}), {}, kAll);
+    at::Tensor sum = output.trace.at("baseline").unsqueeze(0).expand({2, 5}).clone();
+    for (const auto& [name, map] : output.trace)
+        if (name.starts_with("contributions.")) sum += map.sum({1, 2});
+    const double peak = std::max(1.0, output.logits.abs().max().item<double>());
+    EXPECT_LE((sum - output.logits).abs().max().item<double>(), 1e-4 * peak);
+}
+
+/// An image of noise that follows from the position alone, as a stream.
+RunnerInput noiseInput(int64_t height, int64_t width, int64_t* pixelsRead = nullptr) {
+    RunnerInput input;
+    input.height = height;
+    input.width = width;
+    input.pixels = [=](int64_t, int64_t row, int64_t rows, int64_t column, int64_t columns,
+                       float* out, int64_t outRow) {
+        if (pixelsRead) *pixelsRead += rows * columns;
+        for (int64_t y = 0; y < rows; ++y)
+            for (int64_t x = 0; x < 3 * columns; ++x)
+                out[y * outRow + x] =
+                    std::sin(static_cast<float>((row + y) * 12.9898 + (3 * column + x) * 78.233));
+    };
+    return input;
+}
+
+TEST(Runner, ScratchFileGivesTheSameAndReadsEachPixelOnce) {
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    const test::TemporaryFolder folder;
+    int64_t read = 0;
+    const RunnerInput input = noiseInput(1100, 1000, &read);
+    const RunnerOutput inMemory = pair.runner.run(input, kAll, {}, {});
+    EXPECT_EQ(read, 1100 * 1000);
+    RunnerOptions options;
+    options.scratch = folder.path() / "scratch";
+    for (const bool checkpoints : {false, true}) {
+        options.checkpoints = checkpoints;
+        options.key = "one";
+        // Enough for everything but the finest tokens.
+        int64_t needed = int64_t{384} << 20;
+        for (;; needed += 1 << 18) try {
+                options.memoryBytes = needed;
+                const RunnerOutput output = pair.runner.run(input, kAll, options, {});
+                EXPECT_TRUE(output.usedScratchFile);
+                EXPECT_TRUE(at::equal(output.logits, inMemory.logits));
+                for (const auto& [name, map] : inMemory.trace)
+                    EXPECT_TRUE(at::equal(map, output.trace.at(name))) << name;
+                // The stem writes once; each of the two blocks of its stage reads and writes once.
+                EXPECT_LE(output.scratchTraffic, 5 * output.tokenBytes);
+                break;
+            } catch (const ModelError& error) {
+                ASSERT_NE(std::string(error.what()).find("--memory"), std::string::npos);
+            }
+        if (checkpoints) {
+            EXPECT_TRUE(std::filesystem::is_empty(options.scratch));
+        }
+    }
+}
+
+struct Stop {};
+
+TEST(Runner, GoesOnFromACheckpointWhereverItWasCancelled) {
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    const RunnerInput input = noiseInput(700, 900);
+    const RunnerOutput whole = pair.runner.run(input, kAll, {}, {});
+    for (const bool file : {false, true}) {
+        const test::TemporaryFolder folder;
+        RunnerOptions options;
+        options.scratch = folder.path();
+        options.checkpoints = true;
+        options.checkpointSeconds = 0;
+        options.key = "key";
+        // 1 MiB more than is needed without the finest tokens: found by asking.
+        if (file)
+            for (options.memoryBytes = int64_t{380} << 20;; options.memoryBytes += 1 << 18) try {
+                    pair.runner.run(input, kAll, options,
+                                    [](const RunnerProgress&) { throw Stop{}; });
+                } catch (const Stop&) {
+                    break;
+                } catch (const ModelError&) {
+                }
+        double reached = 0;
+        int calls = 0, attempts = 0;
+        for (const double limit : {0.1, 0.35, 0.6, 0.8, 0.97, 2.0}) {
+            double first = -1;
+            ++attempts;
+            try {
+                const RunnerOutput output =
+                    pair.runner.run(input, kAll, options, [&](const RunnerProgress& p) {
+                        ++calls;
+                        EXPECT_GE(p.done + 1e-9, first);  // never backwards
+                        if (first < 0) {
+                            first = p.done;
+                            // What was reached before is not done again, but for a part.
+                            EXPECT_GE(p.done, reached - 0.5);
+                            if (reached > 0.5) {
+                                EXPECT_GT(p.done, 0.2);
+                            }
+                        }
+                        reached = std::max(reached, p.done);
+                        if (p.done > limit) throw Stop{};
+                    });
+                EXPECT_EQ(output.usedScratchFile, file);
+                EXPECT_TRUE(at::equal(output.logits, whole.logits)) << file;
+                for (const auto& [name, map] : whole.trace)
+                    EXPECT_TRUE(at::equal(map, output.trace.at(name))) << name;
+                break;
+            } catch (const Stop&) {
+                EXPECT_TRUE(std::filesystem::exists(folder.path()));
+            }
+        }
+        EXPECT_EQ(attempts, 6);
+        EXPECT_GT(calls, 20);
+        EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoint.bin"));
+    }
+}
+
+TEST(Runner, CheckpointsOfOtherRunsAndDamagedOnesAreNotBelieved) {
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    const RunnerInput input = noiseInput(512, 512);
+    const RunnerOutput whole = pair.runner.run(input, kAll, {}, {});
+    const test::TemporaryFolder folder;
+    RunnerOptions options;
+    options.scratch = folder.path();
+    options.checkpoints = true;
+    options.checkpointSeconds = 0;
+    options.key = "first";
+    const auto stopLate = [](const RunnerProgress& p) {
+        if (p.done > 0.9) throw Stop{};
+    };
+    EXPECT_THROW(pair.runner.run(input, kAll, options, stopLate), Stop);
+    const auto path = folder.path() / "checkpoint.bin";
+    ASSERT_TRUE(std::filesystem::exists(path));
+    {
+        std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(path) / 2));
+        file.put('\x5a');
+        file.put('\x5b');
+    }
+    double first = -1;
+    const RunnerOutput output = pair.runner.run(input, kAll, options, [&](const RunnerProgress& p) {
+        if (first < 0) first = p.done;
+    });
+    EXPECT_LT(first, 0.2);
+    EXPECT_TRUE(at::equal(output.logits, whole.logits));
+    EXPECT_THROW(pair.runner.run(input, kAll, options, stopLate), Stop);
+    options.key = "second";
+    first = -1;
+    pair.runner.run(input, kAll, options, [&](const RunnerProgress& p) {
+        if (first < 0) first = p.done;
+    });
+    EXPECT_LT(first, 0.2);
+}
+
+TEST(Runner, HostileSizesAreRefusedByName) {
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    RunnerOptions options;
+    options.memoryBytes = int64_t{1} << 30;
+    EXPECT_THROW(pair.runner.run(noiseInput(int64_t{1} << 40, 100), {}, options, {}),
+                 std::exception);
+    EXPECT_THROW(pair.runner.run(noiseInput(4'000'000, 4'000'000), {}, options, {}), ModelError);
+    EXPECT_THROW(pair.runner.run(noiseInput(0, 5), {}, {}, {}), ModelError);
+    RunnerInput input = noiseInput(64, 64);
+    input.tokenMask.assign(16, 0);
+    EXPECT_THROW(pair.runner.run(input, {}, {}, {}), ModelError);
+    input.tokenMask.assign(7, 1);
+    EXPECT_THROW(pair.runner.run(input, {}, {}, {}), ModelError);
+}
+
+TEST(AtlasCost, IsThatOfTheSpecification) {
+    const auto path = test::dataRoot() / "golden" / "atlas_b_1024.keys.json";
+    ATLAS_REQUIRE_DATA(path);
+    std::ifstream file(path);
+    const auto variants = nlohmann::json::parse(file).at("flops").at("variants");
+    AtlasConfig base;
+    base.numClasses = 100;
+    base.stages = {{2, 12, 4, true, 3}, {10, 12, 4, true, 2}};
+    for (const auto& [name, side] :
+         {std::pair{"b_1024", 1024}, {"b_2048_depth_2_10", 2048}, {"b_4096_depth_2_10", 4096}}) {
+        const auto& expected = variants.at(name).at("flops_per_image");
+        const AtlasCost cost = atlasCost(base, side);
+        EXPECT_NEAR(cost.stem, expected.at("stem").get<double>(), 1) << name;
+        EXPECT_NEAR(cost.projections, expected.at("projections").get<double>(), 1) << name;
+        EXPECT_NEAR(cost.attention, expected.at("attention").get<double>(), 1) << name;
+        EXPECT_NEAR(cost.mlp, expected.at("mlp").get<double>(), 1) << name;
+    }
+}
+
+}  // namespace
+}  // namespace atlas::engine
