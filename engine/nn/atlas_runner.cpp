@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <mutex>
 
 #include "engine/nn/block_runner.h"
 #include "engine/nn/cpu_stem.h"
@@ -46,8 +47,7 @@ class AtlasRunner::Impl {
           stem(network.stem(), network.config()),
           readoutNorm(network.readoutNorm()),
           fcNorm(network.fcNorm()),
-          fc(network.fc()),
-          blocks(kernels, config.dim, config.poolRatio, config.mapping) {
+          fc(network.fc()) {
         for (const auto& stage : network.stages()) {
             stages.emplace_back();
             for (const auto& block : stage.blocks())
@@ -64,8 +64,25 @@ class AtlasRunner::Impl {
     LayerNorm readoutNorm, fcNorm;
     Linear fc;
     std::vector<std::vector<PackedBlock>> stages;
-    BlockRunner blocks;
     int64_t weightBytes = 0;
+
+    std::unique_ptr<BlockRunner> take() {
+        const std::lock_guard lock(mutex_);
+        if (idle_.empty())
+            return std::make_unique<BlockRunner>(kernels, config.dim, config.poolRatio,
+                                                 config.mapping);
+        auto blocks = std::move(idle_.back());
+        idle_.pop_back();
+        return blocks;
+    }
+    void giveBack(std::unique_ptr<BlockRunner> blocks) {
+        const std::lock_guard lock(mutex_);
+        idle_.push_back(std::move(blocks));
+    }
+
+  private:
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<BlockRunner>> idle_;  // buffers that earlier runs made
 };
 
 /// One run.
@@ -73,7 +90,15 @@ class AtlasRunner::Pass {
   public:
     Pass(Impl& impl, const RunnerInput& input, const RunnerRequest& request,
          const RunnerOptions& options, const std::function<void(const RunnerProgress&)>& progress)
-        : impl_(impl), input_(input), request_(request), options_(options), progress_(progress) {}
+        : impl_(impl),
+          input_(input),
+          request_(request),
+          options_(options),
+          progress_(progress),
+          blocks_(impl.take()) {}
+    ~Pass() { impl_.giveBack(std::move(blocks_)); }
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
 
     RunnerOutput go() {
         layOut();
@@ -96,11 +121,11 @@ class AtlasRunner::Pass {
     }
 
   private:
-    int64_t stride() const { return impl_.blocks.stride(); }
+    int64_t stride() const { return blocks_->stride(); }
     int64_t floatsOf(const TokenScale& scale) const {
         return scale.slots() * scale.tokens() * stride();
     }
-    BlockRunner& blocks() { return impl_.blocks; }
+    BlockRunner& blocks() { return *blocks_; }
 
     void layOut() {
         const auto& c = impl_.config;
@@ -341,7 +366,7 @@ class AtlasRunner::Pass {
 
     // ---- Stages -----------------------------------------------------------------------------
 
-    int64_t chunk(size_t i) const { return impl_.blocks.windowsAtOnce(*scales_[i].layout); }
+    int64_t chunk(size_t i) const { return blocks_->windowsAtOnce(*scales_[i].layout); }
 
     void runStage(size_t k) {
         const auto& stage = impl_.stages[k];
@@ -603,7 +628,8 @@ class AtlasRunner::Pass {
     const RunnerInput& input_;
     const RunnerRequest& request_;
     const RunnerOptions& options_;
-    const std::function<void(const RunnerProgress&)>& progress_;
+    const std::function<void(const RunnerProgress&)> progress_;
+    std::unique_ptr<BlockRunner> blocks_;
     RunnerOutput output_;
     std::vector<TokenScale> layouts_;
     std::vector<RunningScale> scales_;
@@ -631,7 +657,59 @@ RunnerOutput AtlasRunner::run(const RunnerInput& input, const RunnerRequest& req
                               const std::function<void(const RunnerProgress&)>& progress) const {
     const at::NoGradGuard noGradient;
     if (input.height < 1 || input.width < 1) throw ModelError("the image has no pixels");
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    const bool plain = options.memoryBytes == 0 && options.scratch.empty() && !progress;
+    if (plain && threads > 1 && input.images >= threads)
+        return runSideBySide(input, request, options, threads);
     return Pass(*impl_, input, request, options, progress).go();
+}
+
+/// A thread runs some of the images alone: no thread ever waits for another one, which costs most
+/// where a network is small or the processor has other things to do.
+RunnerOutput AtlasRunner::runSideBySide(const RunnerInput& input, const RunnerRequest& request,
+                                        const RunnerOptions& options, int64_t threads) const {
+    std::vector<RunnerOutput> outputs(static_cast<size_t>(threads));
+    const auto tokens = static_cast<int64_t>(input.tokenMask.size()) / input.images;
+    at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+        const at::NoGradGuard noGradient;
+        for (int64_t t = begin; t < end; ++t) {
+            const int64_t first = input.images * t / threads,
+                          last = input.images * (t + 1) / threads;
+            RunnerInput part;
+            part.images = last - first;
+            part.height = input.height;
+            part.width = input.width;
+            if (input.pixels)
+                part.pixels = [&, first](int64_t b, int64_t row, int64_t rows, int64_t column,
+                                         int64_t columns, float* out, int64_t outRow) {
+                    input.pixels(first + b, row, rows, column, columns, out, outRow);
+                };
+            if (tokens > 0)
+                part.tokenMask.assign(input.tokenMask.begin() + first * tokens,
+                                      input.tokenMask.begin() + last * tokens);
+            if (input.tokens.defined()) part.tokens = input.tokens.slice(0, first, last);
+            RunnerRequest asked = request;
+            if (first > 0) asked.probe.reset();  // that is of the first image
+            outputs[static_cast<size_t>(t)] = Pass(*impl_, part, asked, options, {}).go();
+        }
+    });
+    RunnerOutput all = std::move(outputs[0]);
+    std::vector<at::Tensor> logits;
+    all.tokenBytes = 0;
+    all.windowsSkipped = 0;
+    outputs[0].logits = all.logits;
+    for (const auto& output : outputs) {
+        logits.push_back(output.logits);
+        all.windowsSkipped += output.windowsSkipped / static_cast<double>(threads);
+    }
+    all.logits = at::cat(logits);
+    for (auto& [name, value] : all.trace) {
+        if (name == "baseline" || name.find(".probe.") != std::string::npos) continue;
+        std::vector<at::Tensor> parts{value};
+        for (size_t t = 1; t < outputs.size(); ++t) parts.push_back(outputs[t].trace.at(name));
+        value = at::cat(parts);
+    }
+    return all;
 }
 
 RunnerOutput AtlasRunner::run(const at::Tensor& image, const at::Tensor& tokenMask,

@@ -71,8 +71,8 @@ class AtlasRunner {
     ~AtlasRunner();
     AtlasRunner(AtlasRunner&&) noexcept;
 
-    /// One call at a time. Throws ModelError, std::runtime_error for the scratch file, and whatever
-    /// the callbacks throw.
+    /// Thread-safe. Of a batch, `pixels` may be called by several threads at once. Throws
+    /// ModelError, std::runtime_error for the scratch file, and whatever the callbacks throw.
     RunnerOutput run(const RunnerInput& input, const RunnerRequest& request,
                      const RunnerOptions& options,
                      const std::function<void(const RunnerProgress&)>& progress) const;
@@ -91,6 +91,8 @@ class AtlasRunner {
   private:
     class Impl;
     class Pass;
+    RunnerOutput runSideBySide(const RunnerInput& input, const RunnerRequest& request,
+                               const RunnerOptions& options, int64_t threads) const;
     std::unique_ptr<Impl> impl_;
 };
 

@@ -61,7 +61,8 @@ PackedBlock::PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels&
 }
 
 const float* PackedBlock::position(size_t scale, int64_t side) const {
-    auto& kept = positions_[{std::min(scale, sets_.size() - 1), side}];
+    const std::lock_guard lock(positions_->mutex);
+    auto& kept = positions_->entries[{std::min(scale, sets_.size() - 1), side}];
     if (kept.count() == 0) {
         const auto& w = set(scale);
         const at::Tensor p =

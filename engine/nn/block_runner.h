@@ -6,6 +6,8 @@
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -27,7 +29,7 @@ class PackedBlock {
     PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels& kernels);
     const Set& set(size_t scale) const { return sets_[std::min(scale, sets_.size() - 1)]; }
     int64_t heads() const { return heads_; }
-    /// P of spec 5.1, [side*side, stride]; kept. One thread at a time.
+    /// P of spec 5.1, [side*side, stride]; kept. Thread-safe.
     const float* position(size_t scale, int64_t side) const;
     double flopsPerToken(size_t scale) const;  ///< of the linear layers
     int64_t bytes() const;                     ///< of the weights
@@ -35,7 +37,11 @@ class PackedBlock {
   private:
     std::vector<Set> sets_;
     int64_t heads_, dim_;
-    mutable std::map<std::pair<size_t, int64_t>, AlignedFloats> positions_;
+    struct Positions {
+        std::mutex mutex;
+        std::map<std::pair<size_t, int64_t>, AlignedFloats> entries;
+    };
+    std::unique_ptr<Positions> positions_ = std::make_unique<Positions>();
 };
 
 /// A scale while blocks run over it.
@@ -61,6 +67,7 @@ struct AttentionRecord {
     std::optional<ProbePoint> probe;
 };
 
+/// With the buffers of one run at a time.
 class BlockRunner {
   public:
     BlockRunner(const CpuKernels& kernels, int64_t dim, int64_t ratio, WindowMapping mapping);

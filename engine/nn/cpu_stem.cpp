@@ -5,6 +5,7 @@
 
 #include <array>
 #include <deque>
+#include <mutex>
 
 #include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/nn/model_error.h"
@@ -121,16 +122,11 @@ class CpuStem::Impl {
         add(l.down1.conv, Activation::None);
         addUnits(l.units2, &norms_[1]);
         add(l.down2.conv, Activation::None);
-        maps_.resize(layers_.size() + 1);
     }
 
-    void run(const StemImage& image, const StemOptions& options) {
-        const int64_t tokens = (image.width + kTokenPx - 1) / kTokenPx;
-        const int64_t panel =
-            std::max<int64_t>(kPanelLeast, options.bandBytes / bytesPerTokenColumn());
-        for (int64_t from = 0; from < tokens; from += panel)
-            runPanel(image, options, from, std::min(tokens, from + panel), tokens);
-    }
+    class Stream;
+    std::unique_ptr<Stream> take();
+    void giveBack(std::unique_ptr<Stream> stream);
 
     double flopsPerPixel() const {
         double flops = 0, share = 1;
@@ -182,6 +178,29 @@ class CpuStem::Impl {
         return floats * static_cast<int64_t>(sizeof(float));
     }
 
+    const CpuKernels& kernels_;
+    int64_t inChannels_, dim_;
+    std::deque<PackedNorm> norms_;
+    std::vector<Layer> layers_;
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Stream>> idle_;  // line buffers that earlier runs made
+};
+
+/// The line buffers of one image at a time.
+class CpuStem::Impl::Stream {
+  public:
+    explicit Stream(const Impl& stem)
+        : stem_(stem), kernels_(stem.kernels_), layers_(stem.layers_), maps_(layers_.size() + 1) {}
+
+    void run(const StemImage& image, const StemOptions& options) {
+        const int64_t tokens = (image.width + kTokenPx - 1) / kTokenPx;
+        const int64_t panel =
+            std::max<int64_t>(kPanelLeast, options.bandBytes / stem_.bytesPerTokenColumn());
+        for (int64_t from = 0; from < tokens; from += panel)
+            runPanel(image, options, from, std::min(tokens, from + panel), tokens);
+    }
+
+  private:
     void runPanel(const StemImage& image, const StemOptions& options, int64_t from, int64_t to,
                   int64_t all) {
         panelFrom_ = std::max<int64_t>(0, from - kHaloBefore);
@@ -223,7 +242,7 @@ class CpuStem::Impl {
             }
             map.height = height;
             map.width = width;
-            map.channels = i == 0 ? inChannels_ : layers_[i - 1].conv.out;
+            map.channels = i == 0 ? stem_.inChannels_ : layers_[i - 1].conv.out;
             map.rows.start(width, map.channels, kWinogradOutput, firstRow - 1);
             map.rows.extendWithZeros(firstRow);
         }
@@ -459,15 +478,27 @@ class CpuStem::Impl {
         });
     }
 
+    const Impl& stem_;
     const CpuKernels& kernels_;
-    int64_t inChannels_, dim_;
-    std::deque<PackedNorm> norms_;
-    std::vector<Layer> layers_;
+    const std::vector<Layer>& layers_;
     std::vector<MapState> maps_;
     int64_t panelFrom_ = 0;
     std::vector<uint8_t> wanted_;
     int64_t wantedRows_ = 0, wantedColumns_ = 0;
 };
+
+std::unique_ptr<CpuStem::Impl::Stream> CpuStem::Impl::take() {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Stream>(*this);
+    auto stream = std::move(idle_.back());
+    idle_.pop_back();
+    return stream;
+}
+
+void CpuStem::Impl::giveBack(std::unique_ptr<Stream> stream) {
+    const std::lock_guard lock(mutex_);
+    idle_.push_back(std::move(stream));
+}
 
 CpuStem::CpuStem(const AtlasStem& stem, const AtlasConfig& config, const CpuKernels* kernels)
     : impl_(std::make_unique<Impl>(stem, config, kernels ? *kernels : cpuKernels())) {}
@@ -483,7 +514,9 @@ int64_t CpuStem::weightBytes() const {
 }
 
 void CpuStem::run(const StemImage& image, const StemOptions& options) const {
-    impl_->run(image, options);
+    auto stream = impl_->take();
+    stream->run(image, options);
+    impl_->giveBack(std::move(stream));
 }
 
 at::Tensor CpuStem::forward(const at::Tensor& image, const StemOptions& options) const {
@@ -516,7 +549,7 @@ at::Tensor CpuStem::forward(const at::Tensor& image, const StemOptions& options)
                     std::copy_n(from + (y * columns + x) * stride, dim,
                                 sink + ((row + y) * tokens.size(2) + column + x) * dim);
         };
-        impl_->run(stream, options);
+        run(stream, options);
     }
     return tokens;
 }

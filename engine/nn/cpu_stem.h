@@ -46,7 +46,7 @@ class CpuStem {
     ~CpuStem();
     CpuStem(CpuStem&&) noexcept;
 
-    /// One call at a time.
+    /// Thread-safe.
     void run(const StemImage& image, const StemOptions& options) const;
 
     /// [B, inChannels, H, W] float32 -> [B, ceil(H/16), ceil(W/16), dim].

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "engine/nn/atlas_cost.h"
 #include "engine/pipeline/journal.h"
 #include "engine/pipeline/whole_run.h"
 
@@ -23,6 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t kReaders = 2;
 constexpr size_t kBatchesAhead = 2;
+constexpr double kBatchFlops = 45e9;
 
 double secondsSince(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -37,10 +39,12 @@ std::string timeNow() {
     return text;
 }
 
+/// As many contexts as a laptop's processor runs in about a third of a second: small networks are
+/// faster side by side, large ones should not keep their first result back.
 int batchSize(const RunRequest& request, const ModelConfig& model) {
     if (request.batch > 0) return request.batch;
-    return static_cast<int>(
-        std::clamp<int64_t>(1024 * 1024 / (model.patchSizePx * model.patchSizePx), 1, 16));
+    const double flops = atlasCost(model.network, model.patchSizePx).total();
+    return static_cast<int>(std::clamp(kBatchFlops / flops, 1.0, 16.0));
 }
 
 struct ReadBatch {
@@ -275,11 +279,10 @@ class ClassifyRun::Work {
                 stepDown(pixels.size(), error);
             }
         std::vector<ContextResult> results;
-        for (size_t first = 0; first < pixels.size(); first += most_) {
-            const auto from = pixels.begin() + static_cast<std::ptrdiff_t>(first);
-            const auto to = pixels.begin() +
-                            static_cast<std::ptrdiff_t>(std::min(first + most_, pixels.size()));
-            auto part = classifySome({from, to});
+        for (size_t first = 0, last = 0; first < pixels.size(); first = last) {
+            last = std::min(first + most_, pixels.size());  // most_ may shrink meanwhile
+            auto part = classifySome({pixels.begin() + static_cast<std::ptrdiff_t>(first),
+                                      pixels.begin() + static_cast<std::ptrdiff_t>(last)});
             std::move(part.begin(), part.end(), std::back_inserter(results));
         }
         return results;

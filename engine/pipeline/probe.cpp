@@ -13,6 +13,10 @@ namespace atlas::engine {
 ProbeResult probeAt(const io::ColorSource& image, const Classifier& classifier,
                     const RunRequest& asked, int scale, double x, double y) {
     const auto& model = classifier.config();
+    if (asked.wholeImage)
+        throw std::runtime_error(
+            "the probe looks into contexts of the model's size; a run over the area as one has "
+            "attention and contribution layers instead");
     RunRequest request = asked;
     request.mask = false;
     const RunPlan plan = planRun(image, model, request);

@@ -31,7 +31,8 @@ Result call(const std::string& arguments, bool errors = false) {
 }
 
 TEST(CommandLine, HelpOfEveryCommand) {
-    for (const char* name : {"", "info", "classify", "train", "eval", "sample", "selftest"}) {
+    for (const char* name :
+         {"", "info", "classify", "train", "eval", "sample", "bench", "selftest"}) {
         const Result r = call(std::string(name) + " --help");
         EXPECT_EQ(r.code, 0) << name;
         EXPECT_NE(r.out.find("--help"), std::string::npos) << name;
@@ -73,6 +74,47 @@ TEST(CommandLine, OneBadImageShowsInTheExitCodeAndStopsNothing) {
     EXPECT_EQ(runs[1]["state"], "done");
 }
 
+TEST(CommandLine, AWholeImageStaysWithinItsMemory) {
+    const test::TemporaryFolder folder;
+    const Result r = call(
+        "classify --json --attention --context whole --memory 700M --threads 2 --model scenes "
+        "--out " +
+        folder.path().string() + " synthetic:size=9000,seed=4");
+    ASSERT_EQ(r.code, 0) << r.out;
+    const auto run = nlohmann::json::parse(r.out)[0];
+    EXPECT_EQ(run["state"], "done");
+    const std::string dir = run["folder"].get<std::string>();
+    EXPECT_TRUE(std::filesystem::exists(dir + "/contributions_s2.tif"));
+    std::ifstream file(dir + "/run.json");
+    const auto record = nlohmann::json::parse(file);
+    EXPECT_EQ(record["parameters"]["context"], "whole");
+    EXPECT_EQ(record["parameters"]["memory_bytes"], 700 << 20);
+    // What the process took in all, libraries and mapped pages counted.
+    EXPECT_LT(record["peak_resident_bytes"].get<double>(), 700.0 * 1048576);
+}
+
+TEST(CommandLine, BenchmarksCompareOursWithPlainLibTorch) {
+    const test::TemporaryFolder folder;
+    const Result r = call("bench msa_q256_k512_d32 --json --seconds 0.1");
+    ASSERT_EQ(r.code, 0) << r.out;
+    const auto json = nlohmann::json::parse(r.out);
+    EXPECT_FALSE(json["machine"]["processor"].get<std::string>().empty());
+    const auto& result = json["results"].at(0);
+    for (const char* key : {"name", "ours_s", "plain_s", "ratio", "gflops", "peak_share",
+                            "peak_bytes", "plain_peak_bytes"})
+        EXPECT_TRUE(result.contains(key)) << key;
+    EXPECT_GT(result["ours_s"], 0);
+    EXPECT_GT(result["plain_peak_bytes"], 0);
+    const auto path = folder.path() / "before.json";
+    std::ofstream(path) << r.out;
+    const Result again =
+        call("bench msa_q256_k512_d32 --seconds 0.1 --compare " + path.string(), true);
+    EXPECT_NE(again.out.find("ratio"), std::string::npos);
+    EXPECT_NE(again.out.find("plain"), std::string::npos);
+    EXPECT_NE(call("bench no_such_case", true).code, 0);
+    EXPECT_NE(call("bench --compare /nonexistent msa", true).code, 0);
+}
+
 TEST(CommandLine, RefusesWhatItCannotDoWithAReason) {
     const test::TemporaryFolder folder;
     const std::string tail =
@@ -83,6 +125,8 @@ TEST(CommandLine, RefusesWhatItCannotDoWithAReason) {
               std::string::npos);
     EXPECT_NE(call("classify --region 1,2,3" + tail, true).out.find("X,Y,WIDTH,HEIGHT"),
               std::string::npos);
+    EXPECT_NE(call("classify --memory 5" + tail, true).out.find("such as 4G"), std::string::npos);
+    EXPECT_NE(call("classify --context half" + tail, true).code, 0);
     EXPECT_NE(call("classify --model nothing --out x synthetic:size=2048,seed=4", true)
                   .out.find("no model \"nothing\""),
               std::string::npos);

@@ -58,9 +58,11 @@ class WindowTest : public testing::Test {
         return to.string();
     }
     QImage drawn() { return window_->canvas()->grabFramebuffer(); }
+    /// The drawn pixel that holds an image position.
     QColor at(const QImage& picture, double x, double y) {
-        return picture.pixelColor(
-            window_->canvas()->transform().viewFromImage(QPointF(x, y)).toPoint());
+        const QPointF view = window_->canvas()->transform().viewFromImage(QPointF(x, y));
+        return picture.pixelColor(static_cast<int>(std::floor(view.x())),
+                                  static_cast<int>(std::floor(view.y())));
     }
     static double difference(const QColor& a, const QColor& b) {
         return std::max({std::abs(a.red() - b.red()), std::abs(a.green() - b.green()),
@@ -189,6 +191,43 @@ TEST_F(WindowTest, ClassifiesAndDrawsEachLayer) {
     // Opened again, the image shows its run at once.
     open("synthetic:size=4096,seed=21");
     EXPECT_TRUE(values()["layers"].toObject().contains("prediction"));
+}
+
+TEST_F(WindowTest, TheWholeAreaAsOneContextShowsWhatEachPlaceAdds) {
+    open("synthetic:size=3072,seed=21");
+    ASSERT_TRUE(window_->runPanel()->chooseModel("scenes"));
+    window_->findChild<QComboBox*>("run.context")->setCurrentIndex(1);
+    EXPECT_FALSE(window_->findChild<QWidget*>("run.overlap")->isEnabled());
+    window_->startRun();
+    QTest::qWait(50);
+    ASSERT_TRUE(settle());
+    QTest::qWait(200);
+    ASSERT_TRUE(settle());
+    EXPECT_EQ(values()["state"].toString(), "done") << window_->message().toStdString();
+    const QJsonObject layers = values()["layers"].toObject();
+    ASSERT_TRUE(layers.contains("evidence"));
+    ASSERT_TRUE(layers.contains("contribution2"));
+    EXPECT_TRUE(layers["contribution2"].toObject()["title"].toString().contains("128 m"));
+    window_->setLayer("prediction", {{"visible", false}});
+    const QImage plain = drawn();
+    for (const char* id : {"evidence", "contribution2", "attention0", "attention2", "mass"}) {
+        ASSERT_TRUE(window_->setLayer(id, {{"visible", true}, {"opacity", 1.0}})) << id;
+        QTest::qWait(30);
+        const QImage with = drawn();
+        int changed = 0;
+        for (int y = 200; y < 3000; y += 200)
+            for (int x = 200; x < 3000; x += 200)
+                changed += difference(at(plain, x, y), at(with, x, y)) > 12;
+        EXPECT_GT(changed, 80) << id;
+        window_->setLayer(id, {{"visible", false}});
+    }
+    // No token of a run that has no contexts of the model's size: said, not shown wrongly.
+    window_->probe({600, 600});
+    ASSERT_TRUE(settle());
+    QTest::qWait(100);
+    EXPECT_TRUE(window_->message().contains("probe")) << window_->message().toStdString();
+    open("synthetic:size=3072,seed=21");
+    EXPECT_TRUE(values()["layers"].toObject().contains("evidence"));
 }
 
 TEST_F(WindowTest, AsksForTheResolutionInsteadOfGuessing) {

@@ -28,6 +28,7 @@ MainWindow::MainWindow(const WindowOptions& options)
     buildDocks();
     buildActions();
     runPanel_->setModels(options.models);
+    runPanel_->chooseDevice(QString::fromStdString(options.defaults.device));
     connect(canvas_, &Canvas::viewChanged, this, &MainWindow::updateStatus);
     connect(canvas_, &Canvas::hovered, this, &MainWindow::onHover);
     connect(canvas_, &Canvas::probed, this, &MainWindow::probe);

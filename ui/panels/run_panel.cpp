@@ -214,6 +214,11 @@ void RunPanel::fill(engine::RunRequest& request) const {
     if (!text.isEmpty()) request.resolutionUm = engine::parseResolution(text.toStdString());
 }
 
+void RunPanel::chooseDevice(const QString& device) {
+    if (device_->findText(device) < 0) device_->addItem(device);
+    device_->setCurrentText(device);
+}
+
 RunPanel::Area RunPanel::area() const {
     return static_cast<Area>(area_->currentIndex());
 }

@@ -28,6 +28,8 @@ class RunPanel : public QWidget {
 
     /// Folders of models; broken ones are listed with their cause as a tooltip.
     void setModels(const std::vector<std::filesystem::path>& models);
+    /// Adds it where it is none of those offered, such as cuda:1.
+    void chooseDevice(const QString& device);
     bool chooseModel(const QString& nameOrFolder);
     std::filesystem::path modelDir() const;
     std::optional<engine::ModelConfig> model() const;

@@ -137,15 +137,24 @@ TEST(ClassifyRun, ACancelledRunIsKeptAndGoesOn) {
 TEST(ClassifyRun, WhatTheUserLooksAtComesFirst) {
     const test::TemporaryFolder folder;
     std::stop_source stop;
-    ClassifyRun run(sceneRequest(folder.path()), std::make_shared<io::TileCache>(size_t{64} << 20));
+    RunRequest request = sceneRequest(folder.path());
+    request.batch = 1;
+    ClassifyRun run(request, std::make_shared<io::TileCache>(size_t{64} << 20));
     run.setFocus(3500, 3500);
     const RunOutcome outcome = run.run(stop.get_token(), [&](const RunProgress& p) {
         if (p.done >= 1) stop.request_stop();
     });
     ASSERT_EQ(outcome.state, RunState::Cancelled);
     const auto& classes = loadRun(outcome.folder).layers.classes;
-    EXPECT_FALSE(std::isnan(classes.at(0, 3, 3)));
-    EXPECT_TRUE(std::isnan(classes.at(0, 0, 0)));
+    // Two readers work at once: the first results are among the nearest, in any order.
+    int near = 0;
+    for (int row = 0; row < 4; ++row)
+        for (int column = 0; column < 4; ++column) {
+            if (std::isnan(classes.at(0, column, row))) continue;
+            EXPECT_GE(row + column, 3) << column << ", " << row;
+            near += row >= 2 && column >= 2;
+        }
+    EXPECT_GE(near, 1);
 }
 
 TEST(ClassifyRun, OverlapBlendsOntoAFinerGrid) {

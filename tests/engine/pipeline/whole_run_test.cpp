@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole image as one context, through the pipeline: its answer, its files, cancelling and going
+// on, masks; and what happens where memory is short.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <sstream>
+
+#include "engine/pipeline/classify_run.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/test_data.h"
+
+namespace atlas::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kModels = fs::path(ATLASSCOPE_SOURCE_DIR) / "resources" / "models";
+
+RunRequest wholeRequest(const fs::path& out, const std::string& image) {
+    RunRequest request;
+    request.image = image;
+    request.modelDir = kModels / "scenes";
+    request.out = out;
+    request.device = "cpu";
+    request.wholeImage = true;
+    return request;
+}
+
+RunOutcome runOf(
+    const RunRequest& request, std::stop_token stop = {},
+    const ClassifyRun::Report& report = [](const RunProgress&) {}) {
+    return ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20))
+        .run(std::move(stop), report);
+}
+
+nlohmann::json jsonOf(const fs::path& path) {
+    std::ifstream file(path);
+    return nlohmann::json::parse(file);
+}
+
+std::string textOf(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+TEST(WholeRun, OfOneContextSaysWhatTheContextSays) {
+    const test::TemporaryFolder folder;
+    RunRequest request = wholeRequest(folder.path() / "whole", "synthetic:size=4096,seed=21");
+    request.region = io::Rect{1024, 2048, 1024, 1024};
+    const RunOutcome whole = runOf(request);
+    ASSERT_EQ(whole.state, RunState::Done) << whole.error;
+    request.wholeImage = false;
+    request.out = folder.path() / "tiles";
+    const RunOutcome tiles = runOf(request);
+    ASSERT_EQ(tiles.state, RunState::Done) << tiles.error;
+    EXPECT_NE(whole.folder.filename(), tiles.folder.filename());
+    const LoadedRun a = loadRun(whole.folder), b = loadRun(tiles.folder);
+    EXPECT_TRUE(a.whole);
+    EXPECT_FALSE(b.whole);
+    for (int c = 0; c < 10; ++c)
+        EXPECT_NEAR(a.layers.probabilities.at(c, 0, 0), b.layers.probabilities.at(c, 0, 0), 1e-4);
+    ASSERT_EQ(a.layers.attention.size(), b.layers.attention.size());
+    for (size_t k = 0; k < a.layers.attention.size(); ++k) {
+        const auto& x = a.layers.attention[k];
+        const auto& y = b.layers.attention[k];
+        ASSERT_EQ(x.values.size(), y.values.size());
+        EXPECT_NEAR(x.cellWidth, y.cellWidth, 1e-9);
+        for (size_t i = 0; i < x.values.size(); ++i)
+            ASSERT_NEAR(x.values[i], y.values[i], 2e-3 * std::max(1.0f, y.values[i])) << k;
+    }
+    EXPECT_TRUE(b.layers.contributions.empty());
+}
+
+TEST(WholeRun, SaysWhereItsAnswerComesFrom) {
+    const test::TemporaryFolder folder;
+    RunRequest request = wholeRequest(folder.path(), "synthetic:size=8192,seed=21");
+    request.region = io::Rect{512, 256, 6000, 2300};  // neither square nor whole windows
+    const RunOutcome outcome = runOf(request);
+    ASSERT_EQ(outcome.state, RunState::Done) << outcome.error;
+    const LoadedRun run = loadRun(outcome.folder);
+    const auto record = jsonOf(outcome.folder / "run.json");
+    const auto& facts = record.at("whole_image");
+    EXPECT_EQ(facts.at("scales"), 4);
+    EXPECT_EQ(facts.at("scales_with_weights"), 3);
+    EXPECT_EQ(record.at("model").at("token_sides_um").size(), 4u);
+    bool told = false;
+    for (const auto& warning : outcome.warnings)
+        told = told || warning.find("4 scales") != std::string::npos;
+    EXPECT_TRUE(told);
+    ASSERT_EQ(run.layers.classes.values.size(), 1u);
+    ASSERT_EQ(run.layers.attention.size(), 4u);
+    EXPECT_EQ(run.layers.attention[0].width, 375);
+    EXPECT_EQ(run.layers.attention[0].height, 144);
+    EXPECT_EQ(run.layers.mass.bands, 4);
+    float mass = 0;
+    for (int k = 0; k < 4; ++k) mass += run.layers.mass.at(k, 200, 70);
+    EXPECT_NEAR(mass, 1, 1e-3);
+    // The head reads scales 2 and 3; with the baseline their shares sum to the logits.
+    ASSERT_EQ(run.layers.contributionScales, (std::vector<int>{2, 3}));
+    for (int c = 0; c < 10; ++c) {
+        double sum = facts.at("baseline").at(static_cast<size_t>(c)).get<double>();
+        for (const auto& map : run.layers.contributions)
+            for (int j = 0; j < map.height; ++j)
+                for (int i = 0; i < map.width; ++i) sum += map.at(c, i, j);
+        const double logit = facts.at("logits").at(static_cast<size_t>(c)).get<double>();
+        EXPECT_NEAR(sum, logit, 1e-3 * std::max(1.0, std::abs(logit)));
+    }
+    EXPECT_EQ(run.layers.evidence.width, run.layers.contributions[0].width);
+    for (const char* name : {"evidence.tif", "contributions_s2.tif", "overlay.png", "tiles.csv"})
+        EXPECT_TRUE(fs::exists(outcome.folder / name)) << name;
+    EXPECT_FALSE(fs::exists(outcome.folder / "tokens"));
+}
+
+TEST(WholeRun, CancelledItGoesOnToTheSameFiles) {
+    const test::TemporaryFolder folder;
+    const std::string image = "synthetic:size=6000,seed=5";
+    const RunOutcome straight = runOf(wholeRequest(folder.path() / "a", image));
+    ASSERT_EQ(straight.state, RunState::Done) << straight.error;
+    const RunRequest request = wholeRequest(folder.path() / "b", image);
+    // Stops in the blocks: the stem is done, and is not done again.
+    std::stop_source stop;
+    const RunOutcome cancelled = runOf(request, stop.get_token(), [&](const RunProgress& p) {
+        if (p.fraction > 0 && p.bottleneck == "blocks") stop.request_stop();
+    });
+    ASSERT_EQ(cancelled.state, RunState::Cancelled) << cancelled.error;
+    EXPECT_NE(cancelled.folder.string().find(".partial"), std::string::npos);
+    double first = -1, before = 0;
+    bool honest = true;
+    const RunOutcome done = runOf(request, {}, [&](const RunProgress& p) {
+        if (p.fraction < 0) return;
+        if (first < 0) first = p.fraction;
+        honest = honest && p.fraction >= before && p.fraction <= 1;
+        before = p.fraction;
+    });
+    ASSERT_EQ(done.state, RunState::Done) << done.error;
+    EXPECT_GT(first, 0.5);
+    EXPECT_TRUE(honest);
+    for (const char* name : {"classes.tif", "prob.tif", "attention_s0.tif", "mass.tif",
+                             "contributions_s2.tif", "evidence.tif", "tiles.csv"})
+        EXPECT_EQ(textOf(straight.folder / name), textOf(done.folder / name)) << name;
+    EXPECT_TRUE(runOf(request).alreadyThere);
+}
+
+TEST(WholeRun, LeavesOutBackgroundAndSaysSo) {
+    const fs::path slide = test::dataRoot() / "data" / "slides" / "CMU-1-Small-Region.svs";
+    ATLAS_REQUIRE_DATA(slide);
+    const test::TemporaryFolder folder;
+    RunRequest request = wholeRequest(folder.path(), slide.string());
+    request.resolutionUm = 500000;  // the model is one of landscapes: only the run matters here
+    request.mask = true;
+    const RunOutcome masked = runOf(request);
+    ASSERT_EQ(masked.state, RunState::Done) << masked.error;
+    request.mask = false;
+    const RunOutcome all = runOf(request);
+    ASSERT_EQ(all.state, RunState::Done) << all.error;
+    const auto a = jsonOf(masked.folder / "run.json").at("whole_image"),
+               b = jsonOf(all.folder / "run.json").at("whole_image");
+    EXPECT_TRUE(a.at("background_left_out"));
+    EXPECT_FALSE(b.at("background_left_out"));
+    EXPECT_EQ(b.at("windows_skipped"), 0);
+    const LoadedRun run = loadRun(masked.folder);
+    int left = 0;
+    for (float v : run.layers.attention[0].values) left += std::isnan(v);
+    EXPECT_GT(left, 0);  // no attention where nothing took part
+    EXPECT_NE(a.at("logits"), b.at("logits"));
+}
+
+TEST(WholeRun, TooLittleMemoryIsSaidBeforeTheWork) {
+    const test::TemporaryFolder folder;
+    RunRequest request = wholeRequest(folder.path(), "synthetic:size=20000,seed=5");
+    request.memoryBytes = int64_t{100} << 20;
+    const RunOutcome outcome = runOf(request);
+    EXPECT_EQ(outcome.state, RunState::Failed);
+    EXPECT_NE(outcome.error.find("--memory"), std::string::npos) << outcome.error;
+}
+
+/// Has memory for `most` contexts at once.
+class NarrowClassifier : public Classifier {
+  public:
+    NarrowClassifier(std::unique_ptr<Classifier> real, size_t most)
+        : real_(std::move(real)), most_(most) {}
+    const ModelConfig& config() const override { return real_->config(); }
+    std::string deviceReason() const override { return "a narrow device"; }
+    std::string versions() const override { return real_->versions(); }
+    std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
+                                        bool attention) const override {
+        if (contexts.size() > most_) throw OutOfMemory("out of memory");
+        return real_->classify(contexts, attention);
+    }
+    std::vector<ScaleMap> probe(const ContextPixels& context, int scale, int64_t row,
+                                int64_t column) const override {
+        return real_->probe(context, scale, row, column);
+    }
+    WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
+                              const WholeProgress& progress) const override {
+        return real_->classifyWhole(image, options, progress);
+    }
+
+  private:
+    std::unique_ptr<Classifier> real_;
+    size_t most_;
+};
+
+TEST(ShortOfMemory, BatchesAreHalvedAndThenTheProcessorTakesOver) {
+    const test::TemporaryFolder folder;
+    RunRequest request = wholeRequest(folder.path() / "plain", "synthetic:size=3072,seed=8");
+    request.wholeImage = false;
+    request.batch = 5;
+    const RunOutcome plain = runOf(request);
+    ASSERT_EQ(plain.state, RunState::Done) << plain.error;
+    for (const size_t most : {size_t{2}, size_t{0}}) {
+        request.out = folder.path() / std::to_string(most);
+        request.device = "auto";
+        const auto narrow = std::make_shared<NarrowClassifier>(
+            Classifier::open(request.modelDir, ClassifierOptions{.device = "cpu", .cache = {}}),
+            most);
+        const RunOutcome outcome =
+            ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20), narrow)
+                .run({}, [](const RunProgress&) {});
+        ASSERT_EQ(outcome.state, RunState::Done) << outcome.error;
+        EXPECT_EQ(outcome.contexts, 9);
+        EXPECT_FALSE(outcome.warnings.empty());
+        const bool processor = outcome.warnings.back().find("processor") != std::string::npos;
+        EXPECT_EQ(processor, most == 0);
+        const LoadedRun a = loadRun(plain.folder), b = loadRun(outcome.folder);
+        for (size_t i = 0; i < a.layers.probabilities.values.size(); ++i)
+            ASSERT_NEAR(a.layers.probabilities.values[i], b.layers.probabilities.values[i], 1e-5);
+    }
+    request.device = "cpu";
+    request.out = folder.path() / "none";
+    const auto hopeless = std::make_shared<NarrowClassifier>(
+        Classifier::open(request.modelDir, ClassifierOptions{.device = "cpu", .cache = {}}), 0);
+    const RunOutcome failed =
+        ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20), hopeless)
+            .run({}, [](const RunProgress&) {});
+    EXPECT_EQ(failed.state, RunState::Failed);
+    EXPECT_NE(failed.error.find("memory"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace atlas::engine
