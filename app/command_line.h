@@ -46,6 +46,7 @@ int runSelftest(const SelftestArguments& arguments);
 
 struct BenchArguments {
     std::string filter, compare;
+    std::string python;  ///< interpreter with torch: times torch.compile of the same networks too
     double seconds = 4;
     int threads = 0;
     bool all = false, json = false;

@@ -84,6 +84,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     bench->add_option("--threads", a.bench.threads, "Threads; 0: all cores")
         ->check(CLI::Range(0, 1024));
     bench->add_option("--compare", a.bench.compare, "Earlier JSON: print what changed");
+    bench->add_option("--python", a.bench.python,
+                      "A Python with torch: torch.compile of whole networks as a third column");
     bench->add_flag("--all", a.bench.all, "The largest cases too: minutes each");
     bench->add_flag("--json", a.bench.json, "Print JSON");
     onCall(bench, a.bench, runBench, code);

@@ -284,8 +284,13 @@ class AtlasRunner::Pass {
                 report("stem", stemWork_ * static_cast<double>(rows * columns) /
                                    static_cast<double>(tokenRows_ * tokenColumns_ * input_.images));
                 const int64_t done = row + rows;
-                // Of an image that is cut into panels, rows are whole at the very end.
-                if (columns != tokenColumns_ || (done % window != 0 && done != tokenRows_)) return;
+                if (done % window != 0 && done != tokenRows_) return;
+                if (columns != tokenColumns_) {
+                    // Of an image that is cut into panels, rows are whole at the very end.
+                    const auto [from, to] = slotsOfRow(b, (done - 1) / window);
+                    releaseChunk(finest_, from, to);
+                    return;
+                }
                 poolUntil((done + window - 1) / window);
                 if (input_.images == 1 && due()) write({-1, 0, done, 0});
             };
@@ -302,17 +307,24 @@ class AtlasRunner::Pass {
         pooledReady_ = layouts_.size() > 1;
     }
 
-    /// What scale 1 starts from, and what the first block will add to it.
-    void poolRow(int64_t image, int64_t windowRow) {
+    /// The slots of a row of windows: they lie side by side.
+    std::pair<int64_t, int64_t> slotsOfRow(int64_t image, int64_t windowRow) const {
         const TokenScale& layout = layouts_[0];
-        int64_t from = -1, to = -1;
+        int64_t from = 0, to = 0;
         for (int64_t column = 0; column < layout.geometry.rows; ++column) {
             const int64_t slot = layout.slot(image, windowRow, column);
             if (slot < 0) continue;
-            if (from < 0) from = slot;
+            if (to == 0) from = slot;
             to = slot + 1;
         }
-        if (from < 0) return;
+        return {from, to};
+    }
+
+    /// What scale 1 starts from, and what the first block will add to it.
+    void poolRow(int64_t image, int64_t windowRow) {
+        const TokenScale& layout = layouts_[0];
+        const auto [from, to] = slotsOfRow(image, windowRow);
+        if (from == to) return;
         if (layouts_.size() > 1) {
             blocks().pool(layout, scales_[0].tokens, nullptr, layouts_[1], scales_[1].tokens, from,
                           to);
