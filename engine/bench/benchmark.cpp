@@ -16,6 +16,7 @@
 #include "engine/nn/atlas_runner.h"
 #include "engine/nn/block_runner.h"
 #include "engine/nn/cpu_stem.h"
+#include "engine/nn/machine.h"
 
 namespace atlas::engine {
 namespace {
@@ -322,13 +323,6 @@ void addOperations(Cases& cases) {
                     }};
             });
         }
-}
-
-std::string processorName() {
-    std::ifstream file("/proc/cpuinfo");
-    for (std::string line; std::getline(file, line);)
-        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-    return "unknown";
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
 
 #include <cstdint>
 #include <fstream>
-#include <string>
+
+#include "engine/nn/machine.h"
 
 #if defined(__GLIBC__)
 #include <malloc.h>
@@ -19,22 +20,11 @@ class MemoryProbe {
         malloc_trim(0);
 #endif
         std::ofstream("/proc/self/clear_refs") << "5";
-        before_ = field("VmRSS:");
+        before_ = processMemory("VmRSS");
     }
     int64_t peak() const {
-        const int64_t most = field("VmHWM:");
+        const int64_t most = processMemory("VmHWM");
         return most > before_ ? most - before_ : 0;
-    }
-    static int64_t field(const std::string& name) {
-        std::ifstream file("/proc/self/status");
-        std::string word;
-        while (file >> word)
-            if (word == name) {
-                int64_t kib = 0;
-                file >> kib;
-                return kib * 1024;
-            }
-        return 0;
     }
 
   private:

@@ -68,14 +68,12 @@ class PlainBlock {
     }
 
     void topDown(size_t i) {
-        const auto& g = scales_[i].geometry;
         at::Tensor x = scales_[i].windows;
         std::vector<at::Tensor> all{keysAndValues(i)};
         for (size_t t = scales_.size() - 1; t > i; --t) all.push_back(repeated(i, t));
         x = attend(i, x, at::cat(all, 1));
         scales_[i].windows = x;
         if (i > 0) shared_[i] = keysAndValues(i);
-        (void)g;
     }
 
     /// The parents' keys and values, once for every fine window.

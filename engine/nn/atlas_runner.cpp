@@ -12,18 +12,14 @@
 #include "engine/nn/cpu_stem.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/runner_checkpoint.h"
+#include "engine/nn/runner_readout.h"
 
 namespace atlas::engine {
 namespace {
 
 constexpr int64_t kTokenPx = 16;
-constexpr double kNormEps = 1e-5;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr int64_t kReserveBytes = int64_t{384} << 20;  // program, libraries, buffers of a run
-
-std::string scaleName(const char* what, int64_t scale) {
-    return std::string(what) + ".scale" + std::to_string(scale);
-}
 
 std::vector<uint8_t> maskOf(const at::Tensor& mask, const RunnerInput& input) {
     if (!mask.defined()) return {};
@@ -45,9 +41,7 @@ class AtlasRunner::Impl {
         : config(network.config()),
           kernels(cpuKernels()),
           stem(network.stem(), network.config()),
-          readoutNorm(network.readoutNorm()),
-          fcNorm(network.fcNorm()),
-          fc(network.fc()) {
+          readout{network.readoutNorm(), network.fcNorm(), network.fc()} {
         for (const auto& stage : network.stages()) {
             stages.emplace_back();
             for (const auto& block : stage.blocks())
@@ -61,8 +55,7 @@ class AtlasRunner::Impl {
     AtlasConfig config;
     const CpuKernels& kernels;
     CpuStem stem;
-    LayerNorm readoutNorm, fcNorm;
-    Linear fc;
+    ReadoutLayers readout;
     std::vector<std::vector<PackedBlock>> stages;
     int64_t weightBytes = 0;
 
@@ -517,77 +510,14 @@ class AtlasRunner::Pass {
         pooledReady_ = false;
     }
 
-    // ---- Readout ----------------------------------------------------------------------------
-
-    /// Tokens of a scale after the readout norm, window by window: work(slot, [tokens, dim]).
-    void eachNormed(size_t i, const std::function<void(int64_t, const at::Tensor&)>& work) {
-        const TokenScale& layout = *scales_[i].layout;
-        const int64_t dim = impl_.config.dim, each = layout.tokens() * stride();
-        for (int64_t slot = 0; slot < layout.slots(); ++slot) {
-            const at::Tensor tokens =
-                at::from_blob(scales_[i].tokens + slot * each, {layout.tokens(), dim},
-                              {stride(), 1}, at::TensorOptions().dtype(at::kFloat));
-            work(slot, impl_.readoutNorm(tokens));
-            if (first_ == 0 && i == 0) releaseChunk(finest_, slot, slot + 1);
-        }
-    }
-
-    at::Tensor validMask(const TokenScale& layout, int64_t slot) const {
-        const uint8_t* valid = layout.validOf(slot);
-        if (!valid) return {};
-        return at::from_blob(const_cast<uint8_t*>(valid), {layout.tokens(), 1}, at::kByte)
-            .to(at::kFloat);
-    }
-
     void readOut() {
-        const int64_t dim = impl_.config.dim;
-        at::Tensor sums = at::zeros({input_.images, dim}, at::kDouble);
-        std::vector<double> counts(static_cast<size_t>(input_.images), 0);
-        for (size_t i = 0; i < scales_.size(); ++i) {
-            const TokenScale& layout = *scales_[i].layout;
-            for (int64_t b = 0; b < input_.images; ++b)
-                counts[static_cast<size_t>(b)] += static_cast<double>(layout.validTokens(b));
-            eachNormed(i, [&](int64_t slot, const at::Tensor& normed) {
-                const at::Tensor mask = validMask(layout, slot);
-                const at::Tensor sum = (mask.defined() ? normed * mask : normed).sum(0);
-                sums[layout.windows[static_cast<size_t>(slot)].image].add_(sum.to(at::kDouble));
-            });
-        }
-        const at::Tensor count =
-            at::from_blob(counts.data(), {input_.images, 1}, at::kDouble).clone();
-        const at::Tensor mean = (sums / count).to(at::kFloat);
-        output_.logits = impl_.fc(impl_.fcNorm(mean));
-        Trace& trace = output_.trace;
-        trace["pooled.mean"] = mean;
-        trace["logits"] = output_.logits;
-        if (request_.contributions) contributions(mean, count);
-    }
-
-    void contributions(const at::Tensor& mean, const at::Tensor& count) {
-        const at::Tensor sigma =
-            (mean.to(at::kDouble).var({1}, /*unbiased=*/false, /*keepdim=*/true) + kNormEps).sqrt();
-        const at::Tensor scale =
-            (impl_.fcNorm.weight.to(at::kDouble) / sigma / count).to(at::kFloat);  // [images, dim]
-        const int64_t classes = impl_.fc.weight.size(0);
-        for (size_t i = 0; i < scales_.size(); ++i) {
-            const TokenScale& layout = *scales_[i].layout;
-            const auto& g = layout.geometry;
-            at::Tensor map = at::zeros({input_.images, g.side, g.side, classes}, at::kFloat);
-            eachNormed(i, [&](int64_t slot, const at::Tensor& normed) {
-                const auto& w = layout.windows[static_cast<size_t>(slot)];
-                const at::Tensor centred =
-                    (normed - normed.mean(at::IntArrayRef({-1}), true)) * scale[w.image];
-                at::Tensor share = at::linear(centred, impl_.fc.weight);
-                const at::Tensor mask = validMask(layout, slot);
-                if (mask.defined()) share = share * mask;
-                map[w.image]
-                    .slice(0, w.row * g.window, (w.row + 1) * g.window)
-                    .slice(1, w.column * g.window, (w.column + 1) * g.window)
-                    .copy_(share.view({g.window, g.window, classes}));
-            });
-            output_.trace[scaleName("contributions", first_ + static_cast<int64_t>(i))] = map;
-        }
-        output_.trace["baseline"] = impl_.fc(impl_.fcNorm.bias);
+        Readout readout{impl_.readout, impl_.config.dim, stride(), first_, scales_, {}, {}, {}};
+        if (first_ == 0)
+            readout.doneWith = [this](size_t scale, int64_t slot) {
+                if (scale == 0) releaseChunk(finest_, slot, slot + 1);
+            };
+        output_.logits = readout.logits(input_.images, output_.trace);
+        if (request_.contributions) readout.contributions(output_.trace);
     }
 
     // ---- Checkpoints ------------------------------------------------------------------------
@@ -731,24 +661,13 @@ RunnerOutput AtlasRunner::run(const at::Tensor& image, const at::Tensor& tokenMa
         throw ModelError("Atlas: the input must be [B, " +
                          std::to_string(impl_->config.inChannels) + ", H, W]");
     const at::Tensor plain = flat.to(at::kCPU, at::kFloat).contiguous();
-    const int64_t channels = plain.size(1);
     RunnerInput input;
     input.images = plain.size(0);
     input.height = plain.size(2);
     input.width = plain.size(3);
-    const float* source = plain.const_data_ptr<float>();
     input.pixels = [&](int64_t b, int64_t row, int64_t rows, int64_t column, int64_t columns,
                        float* out, int64_t outRow) {
-        at::parallel_for(0, rows, 16, [&](int64_t from, int64_t to) {
-            for (int64_t y = from; y < to; ++y)
-                for (int64_t k = 0; k < channels; ++k) {
-                    const float* line =
-                        source + ((b * channels + k) * input.height + row + y) * input.width +
-                        column;
-                    float* target = out + y * outRow + k;
-                    for (int64_t x = 0; x < columns; ++x) target[x * channels] = line[x];
-                }
-        });
+        pixelsOfPlanes(plain, b, row, rows, column, columns, out, outRow);
     };
     input.tokenMask = maskOf(tokenMask, input);
     return run(input, request, {}, {});

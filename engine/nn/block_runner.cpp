@@ -4,7 +4,6 @@
 #include <ATen/Parallel.h>
 
 #include <cmath>
-#include <limits>
 
 #include "engine/nn/model_error.h"
 
@@ -12,10 +11,9 @@ namespace atlas::engine {
 namespace {
 
 constexpr float kNormEps = 1e-5f;
-constexpr int64_t kRowsAtOnce = 1024;       // tokens of a call, at least
+constexpr int64_t kRowsPerThread = 512;     // tokens of a call, at least
 constexpr int64_t kChunkFloats = 1 << 20;   // of one buffer of a call, at least
 constexpr int64_t kHiddenFloats = 1 << 18;  // of a thread's hidden layer
-constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 std::string pairName(const AttentionRecord& record, const char* what, int64_t q, int64_t k) {
     return record.prefix + "attention." + what + ".q" + std::to_string(record.first + q) + ".k" +
@@ -101,7 +99,7 @@ BlockRunner::BlockRunner(const CpuKernels& kernels, int64_t dim, int64_t ratio,
 
 int64_t BlockRunner::windowsAtOnce(const TokenScale& scale) const {
     const int64_t threads = at::get_num_threads();
-    const int64_t tokens = std::max(kRowsAtOnce / 2 * threads, kChunkFloats / stride_);
+    const int64_t tokens = std::max(kRowsPerThread * threads, kChunkFloats / stride_);
     return std::max<int64_t>(1, tokens / scale.tokens());
 }
 

@@ -3,12 +3,11 @@
 
 #include <ATen/Parallel.h>
 
-#include <array>
 #include <deque>
 #include <mutex>
 
-#include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/nn/model_error.h"
+#include "engine/nn/packed_conv.h"
 #include "engine/nn/row_buffer.h"
 
 namespace atlas::engine {
@@ -22,74 +21,6 @@ constexpr int64_t kHaloBefore = 6, kHaloAfter = 5;  // tokens, spec 10
 constexpr int64_t kResumeTokens = 20;
 constexpr int64_t kPanelLeast = 24;       // tokens a panel: the halo is 11 more
 constexpr int64_t kBandTarget = 1 << 20;  // bytes of the widest map in one step
-
-/// Weights of one 3x3 convolution, packed for the kernels.
-struct PackedConv {
-    int64_t in = 0, out = 0;  ///< channels as stored: padded, but for the pixels themselves
-    int64_t stride = 1;
-    std::vector<float> bias;
-    std::vector<float> lines;  ///< direct: [3][3 * in][out]
-    std::vector<float> cells;  ///< Winograd: kWinogradCells times [in][out]
-    at::Tensor bf16Weight, bf16Bias;
-
-    PackedConv(const ConvNorm& conv, int64_t storedIn, const CpuKernels& kernels)
-        : in(storedIn), out(paddedChannels(conv.weight.size(0))), stride(conv.stride) {
-        const at::Tensor weight = conv.weight.to(at::kFloat).contiguous();
-        const float* w = weight.const_data_ptr<float>();
-        const int64_t co = weight.size(0), ci = weight.size(1);
-        bias.assign(static_cast<size_t>(out), 0);
-        if (conv.bias.defined()) {
-            const at::Tensor b = conv.bias.to(at::kFloat).contiguous();
-            std::copy_n(b.const_data_ptr<float>(), co, bias.begin());
-        }
-        const auto at = [&](std::vector<float>& matrix, int64_t row, int64_t column) -> float& {
-            return matrix[static_cast<size_t>(row * out + column)];
-        };
-        if (stride == 1) {
-            std::array<std::vector<float>, kWinogradCells> plain;
-            for (auto& m : plain) m.assign(static_cast<size_t>(in * out), 0);
-            double values[kWinogradCells];
-            for (int64_t o = 0; o < co; ++o)
-                for (int64_t i = 0; i < ci; ++i) {
-                    winogradWeights(w + (o * ci + i) * 9, values);
-                    for (size_t c = 0; c < kWinogradCells; ++c)
-                        at(plain[c], i, o) = static_cast<float>(values[c]);
-                }
-            for (const auto& m : plain) {
-                const auto packed = packPanels(m.data(), in, static_cast<int>(out), kernels.panel);
-                cells.insert(cells.end(), packed.begin(), packed.end());
-            }
-        } else {
-            std::vector<float> plain(static_cast<size_t>(9 * in * out), 0);
-            for (int64_t o = 0; o < co; ++o)
-                for (int64_t i = 0; i < ci; ++i)
-                    for (int64_t y = 0; y < 3; ++y)
-                        for (int64_t x = 0; x < 3; ++x)
-                            at(plain, (y * 3 + x) * in + i, o) = w[(o * ci + i) * 9 + 3 * y + x];
-            lines = packPanels(plain.data(), 9 * in, static_cast<int>(out), kernels.panel);
-        }
-        const at::Tensor padded = at::zeros({out, in, 3, 3}, weight.options());
-        padded.slice(0, 0, co).slice(1, 0, ci).copy_(weight);
-        bf16Weight = padded.to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast);
-    }
-};
-
-struct PackedNorm {
-    std::vector<float> gamma, beta;
-    int channels = 0;
-    float eps = 0;
-
-    PackedNorm(const LayerNorm& norm)
-        : channels(static_cast<int>(norm.weight.size(0))), eps(static_cast<float>(norm.eps)) {
-        const auto copy = [&](const at::Tensor& t, std::vector<float>& into) {
-            const at::Tensor plain = t.to(at::kFloat).contiguous();
-            into.assign(static_cast<size_t>(paddedChannels(channels)), 0);
-            std::copy_n(plain.const_data_ptr<float>(), channels, into.begin());
-        };
-        copy(norm.weight, gamma);
-        copy(norm.bias, beta);
-    }
-};
 
 /// A layer and its place in the chain of maps: map i feeds layer i, which makes map i + 1.
 struct Layer {
@@ -500,6 +431,20 @@ void CpuStem::Impl::giveBack(std::unique_ptr<Stream> stream) {
     idle_.push_back(std::move(stream));
 }
 
+void pixelsOfPlanes(const at::Tensor& planes, int64_t index, int64_t row, int64_t rows,
+                    int64_t column, int64_t columns, float* out, int64_t outRow) {
+    const int64_t channels = planes.size(1), height = planes.size(2), width = planes.size(3);
+    const float* source = planes.const_data_ptr<float>() + index * channels * height * width;
+    at::parallel_for(0, rows, 16, [&](int64_t from, int64_t to) {
+        for (int64_t y = from; y < to; ++y)
+            for (int64_t k = 0; k < channels; ++k) {
+                const float* line = source + (k * height + row + y) * width + column;
+                float* target = out + y * outRow + k;
+                for (int64_t x = 0; x < columns; ++x) target[x * channels] = line[x];
+            }
+    });
+}
+
 CpuStem::CpuStem(const AtlasStem& stem, const AtlasConfig& config, const CpuKernels* kernels)
     : impl_(std::make_unique<Impl>(stem, config, kernels ? *kernels : cpuKernels())) {}
 CpuStem::~CpuStem() = default;
@@ -521,26 +466,18 @@ void CpuStem::run(const StemImage& image, const StemOptions& options) const {
 
 at::Tensor CpuStem::forward(const at::Tensor& image, const StemOptions& options) const {
     const at::Tensor plain = image.to(at::kFloat).contiguous();
-    const int64_t c = plain.size(1), h = plain.size(2), w = plain.size(3), dim = impl_->dim();
+    const int64_t h = plain.size(2), w = plain.size(3), dim = impl_->dim();
     at::Tensor tokens = at::empty(
         {plain.size(0), (h + kTokenPx - 1) / kTokenPx, (w + kTokenPx - 1) / kTokenPx, dim},
         plain.options());
     for (int64_t b = 0; b < plain.size(0); ++b) {
-        const float* source = plain.const_data_ptr<float>() + b * c * h * w;
         float* sink = tokens.data_ptr<float>() + b * tokens.size(1) * tokens.size(2) * dim;
         StemImage stream;
         stream.height = h;
         stream.width = w;
         stream.pixels = [&](int64_t row, int64_t rows, int64_t column, int64_t columns, float* out,
                             int64_t outRow) {
-            at::parallel_for(0, rows, 16, [&](int64_t from, int64_t to) {
-                for (int64_t y = from; y < to; ++y)
-                    for (int64_t k = 0; k < c; ++k) {
-                        const float* line = source + (k * h + row + y) * w + column;
-                        float* to3 = out + y * outRow + k;
-                        for (int64_t x = 0; x < columns; ++x) to3[x * c] = line[x];
-                    }
-            });
+            pixelsOfPlanes(plain, b, row, rows, column, columns, out, outRow);
         };
         stream.tokens = [&](int64_t row, int64_t rows, int64_t column, int64_t columns,
                             const float* from, int64_t stride) {

@@ -32,6 +32,11 @@ struct StemImage {
     int64_t firstTokenRow = 0;  ///< where to go on; rows above are not delivered
 };
 
+/// Rows of image `index` of planes [B, C, H, W] (float32, dense) as pixels [rows][columns][C], as
+/// StemImage::pixels wants them.
+void pixelsOfPlanes(const at::Tensor& planes, int64_t index, int64_t row, int64_t rows,
+                    int64_t column, int64_t columns, float* out, int64_t outRow);
+
 struct StemOptions {
     bool bf16 = false;                       ///< convolutions by oneDNN in bfloat16
     int64_t bandBytes = int64_t{512} << 20;  ///< of line buffers, about; wider images are cut

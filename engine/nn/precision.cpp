@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/kernels/cpu/cpu_kernels.h"
+#include "engine/nn/machine.h"
 #include "engine/nn/tensor.h"
 
 namespace atlas::engine {
@@ -37,19 +38,13 @@ double secondsOf(const std::function<void()>& work) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-std::string processorName() {
-    std::ifstream file("/proc/cpuinfo");
-    for (std::string line; std::getline(file, line);)
-        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-    return cpuKernels().name;
-}
-
 }  // namespace
 
 bool fasterInBfloat16(const std::filesystem::path& cache, const std::string& what,
                       const std::function<void()>& fp32, const std::function<void()>& bf16) {
-    const std::string key = processorName() + ", " + std::to_string(at::get_num_threads()) +
-                            " threads, " + TORCH_VERSION + ", " + what;
+    const std::string key = processorName() + ", " + cpuKernels().name + ", " +
+                            std::to_string(at::get_num_threads()) + " threads, " + TORCH_VERSION +
+                            ", " + what;
     const auto path = cache / "precision.json";
     nlohmann::json known;
     if (!cache.empty()) {

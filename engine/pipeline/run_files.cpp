@@ -8,6 +8,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "engine/nn/machine.h"
 #include "engine/pipeline/overlay.h"
 #include "engine/pipeline/run_folder.h"
 
@@ -132,18 +133,6 @@ json summaryOf(const RunRecord& record) {
     return {{"contexts", record.rows.size()}, {"classes", classes}, {"mean_scale_mass", mass}};
 }
 
-/// Most memory of this process so far, mapped pages counted; null where the system does not say.
-json peakResidentBytes() {
-    std::ifstream file("/proc/self/status");
-    for (std::string word; file >> word;)
-        if (word == "VmHWM:") {
-            int64_t kib = 0;
-            file >> kib;
-            return kib * 1024;
-        }
-    return nullptr;
-}
-
 json wholeJson(const RunRecord& record) {
     const auto& w = *record.whole;
     return {{"size_px", {record.plan.wholeWidthPx, record.plan.wholeHeightPx}},
@@ -208,7 +197,7 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
           {"level_downsample", p.levelDownsample}}},
         {"device", record.device},
         {"times", {{"started", record.startedAt}, {"seconds", record.seconds}}},
-        {"peak_resident_bytes", peakResidentBytes()},
+        {"peak_resident_bytes", processMemory("VmHWM")},
         {"contexts_done", record.rows.size()},
         {"warnings", record.warnings}};
     if (record.whole) text["whole_image"] = wholeJson(record);

@@ -24,6 +24,11 @@ inline constexpr int kInnerMost = 8192 / kPanel;  // a panel's part is 32 KiB at
 #define ATLAS_INLINE inline
 #endif
 
+/// Whole groups of channels; paddedChannels() of the header would be shared between the tables.
+ATLAS_INLINE int padded(int channels) {
+    return (channels + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+}
+
 ATLAS_INLINE Lanes activated(Lanes x, Activation activation) {
     if (activation == Activation::Relu) return larger(x, splat(0));
     if (activation == Activation::Gelu) return geluOf(x);
@@ -200,48 +205,45 @@ void winogradOutput(const WinogradTiles& t) {
     }
 }
 
+/// Mean and 1 / standard deviation of `channels` values that are padded with zeros to `whole`.
+struct Moments {
+    float mean, scale;
+};
+ATLAS_INLINE Moments momentsOf(const float* x, int channels, int whole, float eps) {
+    const float inverse = 1.0f / static_cast<float>(channels);
+    Lanes total = splat(0);
+    for (int c = 0; c < whole; c += kLanes) total += load(x + c);
+    const float mean = sum(total) * inverse;
+    Lanes squares = splat(0);
+    for (int c = 0; c < whole; c += kLanes) {
+        const Lanes d = load(x + c) - splat(mean);
+        squares += d * d;
+    }
+    // Each padded channel added mean^2.
+    const float variance =
+        (sum(squares) - static_cast<float>(whole - channels) * mean * mean) * inverse;
+    return {mean, 1.0f / __builtin_sqrtf((variance > 0 ? variance : 0) + eps)};
+}
+
 void layerNorm(float* x, int64_t pixels, int channels, const float* gamma, const float* beta,
                float eps) {
-    const int padded = (channels + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
-    const float inverse = 1.0f / static_cast<float>(channels);
-    for (int64_t i = 0; i < pixels; ++i, x += padded) {
-        Lanes total = splat(0);
-        for (int c = 0; c < padded; c += kLanes) total += load(x + c);
-        const float mean = sum(total) * inverse;
-        Lanes squares = splat(0);
-        for (int c = 0; c < padded; c += kLanes) {
-            const Lanes d = load(x + c) - splat(mean);
-            squares += d * d;
-        }
-        // The padded channels are 0 and added mean^2 each.
-        const float variance =
-            (sum(squares) - static_cast<float>(padded - channels) * mean * mean) * inverse;
-        const float scale = 1.0f / __builtin_sqrtf((variance > 0 ? variance : 0) + eps);
-        for (int c = 0; c < padded; c += kLanes)
-            store(x + c,
-                  (load(x + c) - splat(mean)) * splat(scale) * load(gamma + c) + load(beta + c));
+    const int whole = padded(channels);
+    for (int64_t i = 0; i < pixels; ++i, x += whole) {
+        const Moments m = momentsOf(x, channels, whole, eps);
+        for (int c = 0; c < whole; c += kLanes)
+            store(x + c, (load(x + c) - splat(m.mean)) * splat(m.scale) * load(gamma + c) +
+                             load(beta + c));
     }
 }
 
 void normalise(const float* x, int64_t stride, float* out, int64_t outStride, int64_t rows,
                int channels, float eps) {
-    const int padded = (channels + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
-    const float inverse = 1.0f / static_cast<float>(channels);
+    const int whole = padded(channels);
     for (int64_t i = 0; i < rows; ++i, x += stride, out += outStride) {
-        Lanes total = splat(0);
-        for (int c = 0; c < padded; c += kLanes) total += load(x + c);
-        const float mean = sum(total) * inverse;
-        Lanes squares = splat(0);
-        for (int c = 0; c < padded; c += kLanes) {
-            const Lanes d = load(x + c) - splat(mean);
-            squares += d * d;
-        }
-        const float variance =
-            (sum(squares) - static_cast<float>(padded - channels) * mean * mean) * inverse;
-        const float scale = 1.0f / __builtin_sqrtf((variance > 0 ? variance : 0) + eps);
-        for (int c = 0; c < padded; c += kLanes)
-            store(out + c, (load(x + c) - splat(mean)) * splat(scale));
-        for (int c = channels; c < padded; ++c) out[c] = 0;
+        const Moments m = momentsOf(x, channels, whole, eps);
+        for (int c = 0; c < whole; c += kLanes)
+            store(out + c, (load(x + c) - splat(m.mean)) * splat(m.scale));
+        for (int c = channels; c < whole; ++c) out[c] = 0;
     }
 }
 
@@ -257,9 +259,9 @@ void maximum(float* out, const float* x, int64_t count) {
 
 /// Keys [count][size] to panels of [size][keys]; missing keys are 0.
 void packKeys(const AttentionKeys& keys, int size, float* packed) {
-    const int padded = (keys.count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
-    for (int first = 0; first < padded; first += kPanel) {
-        const int width = padded - first < kPanel ? padded - first : kPanel;
+    const int whole = padded(keys.count);
+    for (int first = 0; first < whole; first += kPanel) {
+        const int width = whole - first < kPanel ? whole - first : kPanel;
         for (int j = 0; j < width; j += kLanes) {
             const int present = keys.count - first - j;
             const float* key = keys.k + (first + j) * keys.stride;
@@ -286,8 +288,8 @@ void packValues(const AttentionTask& t, int paddedSize, float* packed) {
         const int present = t.headSize - first < width ? t.headSize - first : width;
         for (int s = 0; s < t.segments; ++s) {
             const AttentionKeys& keys = t.segment[s];
-            const int padded = (keys.count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
-            for (int j = 0; j < padded; ++j, packed += width) {
+            const int whole = padded(keys.count);
+            for (int j = 0; j < whole; ++j, packed += width) {
                 const float* value = keys.v + j * keys.stride + first;
                 if (j < keys.count && present == width) {
                     for (int i = 0; i < width; i += kLanes) store(packed + i, load(value + i));
@@ -305,8 +307,8 @@ bool maskKeys(const AttentionTask& t, float* mask) {
     bool any = false;
     for (int s = 0; s < t.segments; ++s) {
         const AttentionKeys& keys = t.segment[s];
-        const int padded = (keys.count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
-        for (int j = 0; j < padded; ++j) {
+        const int whole = padded(keys.count);
+        for (int j = 0; j < whole; ++j) {
             const bool isKey = j < keys.count && (!keys.valid || keys.valid[j]);
             *mask++ = isKey ? 0 : -__builtin_inff();
             any = any || !isKey;
@@ -328,8 +330,7 @@ float softmaxRow(const AttentionTask& t, float* scores, int keys, const float* m
     float parts[kMostKeySegments];
     int j = 0;
     for (int s = 0; s < t.segments; ++s) {
-        const int end =
-            j + (t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+        const int end = j + padded(t.segment[s].count);
         Lanes part = splat(0);
         for (; j < end; j += kLanes) {
             const Lanes weight = expOf((load(scores + j) - shift) * scale);
@@ -349,16 +350,15 @@ void addReceived(const AttentionTask& t, const float* weights, float inverse) {
     float* received = t.received;
     for (int s = 0; s < t.segments; ++s) {
         for (int j = 0; j < t.segment[s].count; ++j) received[j] += weights[j] * inverse;
-        weights += (t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+        weights += padded(t.segment[s].count);
         received += t.segment[s].count;
     }
 }
 
 void attention(const AttentionTask& t) {
-    const int size = (t.headSize + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+    const int size = padded(t.headSize);
     int keys = 0;
-    for (int s = 0; s < t.segments; ++s)
-        keys += (t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+    for (int s = 0; s < t.segments; ++s) keys += padded(t.segment[s].count);
     float* packedKeys = t.scratch;
     float* packedValues = packedKeys + static_cast<int64_t>(keys) * size;
     float* mask = packedValues + static_cast<int64_t>(keys) * size;
@@ -368,8 +368,7 @@ void attention(const AttentionTask& t) {
     float* packed = packedKeys;
     for (int s = 0; s < t.segments; ++s) {
         packKeys(t.segment[s], t.headSize, packed);
-        packed += static_cast<int64_t>(t.headSize) *
-                  ((t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup);
+        packed += static_cast<int64_t>(t.headSize) * (padded(t.segment[s].count));
     }
     packValues(t, size, packedValues);
     const bool masked = maskKeys(t, mask);
@@ -384,7 +383,7 @@ void attention(const AttentionTask& t) {
         product1.ldc = scoreStride;
         product1.m = rows;
         for (int s = 0; s < t.segments; ++s) {
-            product1.n = (t.segment[s].count + kChannelGroup - 1) / kChannelGroup * kChannelGroup;
+            product1.n = padded(t.segment[s].count);
             product(product1);
             product1.b += static_cast<int64_t>(t.headSize) * product1.n;
             product1.c += product1.n;

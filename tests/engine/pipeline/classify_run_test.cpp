@@ -11,6 +11,7 @@
 
 #include "engine/nn/model_config.h"
 #include "io/synthetic/scene.h"
+#include "tests/support/pipeline_runs.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_data.h"
 
@@ -19,30 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kModels = fs::path(ATLASSCOPE_SOURCE_DIR) / "resources" / "models";
-
-RunRequest sceneRequest(const fs::path& out, const char* image = "synthetic:size=4096,seed=21") {
-    RunRequest request;
-    request.image = image;
-    request.modelDir = kModels / "scenes";
-    request.out = out;
-    request.device = "cpu";
-    return request;
-}
-
-RunOutcome runOf(
-    const RunRequest& request, std::stop_token stop = {},
-    const ClassifyRun::Report& report = [](const RunProgress&) {}) {
-    return ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20))
-        .run(std::move(stop), report);
-}
-
-std::string textOf(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    return text.str();
-}
+using test::kModels, test::runOf, test::sceneRequest, test::textOf;
 
 TEST(ClassifyRun, WritesEveryFileAndFindsTheTruth) {
     const test::TemporaryFolder folder;

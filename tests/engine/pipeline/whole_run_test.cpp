@@ -6,10 +6,9 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <numeric>
-#include <sstream>
 
 #include "engine/pipeline/classify_run.h"
+#include "tests/support/pipeline_runs.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_data.h"
 
@@ -18,35 +17,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kModels = fs::path(ATLASSCOPE_SOURCE_DIR) / "resources" / "models";
+using test::runOf, test::textOf;
 
 RunRequest wholeRequest(const fs::path& out, const std::string& image) {
-    RunRequest request;
-    request.image = image;
-    request.modelDir = kModels / "scenes";
-    request.out = out;
-    request.device = "cpu";
+    RunRequest request = test::sceneRequest(out, image);
     request.wholeImage = true;
     return request;
 }
 
-RunOutcome runOf(
-    const RunRequest& request, std::stop_token stop = {},
-    const ClassifyRun::Report& report = [](const RunProgress&) {}) {
-    return ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20))
-        .run(std::move(stop), report);
-}
-
 nlohmann::json jsonOf(const fs::path& path) {
-    std::ifstream file(path);
-    return nlohmann::json::parse(file);
-}
-
-std::string textOf(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::ostringstream text;
-    text << file.rdbuf();
-    return text.str();
+    return nlohmann::json::parse(textOf(path));
 }
 
 TEST(WholeRun, OfOneContextSaysWhatTheContextSays) {

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/machine.h"
+
+#include <fstream>
+
+namespace atlas::engine {
+
+std::string processorName() {
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);)
+        if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+    return {};
+}
+
+int64_t processMemory(const std::string& field) {
+    std::ifstream file("/proc/self/status");
+    for (std::string word; file >> word;)
+        if (word == field + ":") {
+            int64_t kib = 0;
+            file >> kib;
+            return kib * 1024;
+        }
+    return 0;
+}
+
+}  // namespace atlas::engine
