@@ -54,7 +54,7 @@ struct BenchArguments {
 int runBench(const BenchArguments& arguments);
 
 struct TrainArguments {
-    int threads = 0;
+    EngineArguments engine;  ///< precision empty: the plan's
     std::string data, config, out, validation, start;
     bool json = false;
 };
@@ -62,8 +62,8 @@ int runTrain(const TrainArguments& arguments);
 
 struct EvalArguments {
     std::string data, model, record;
+    EngineArguments engine;
     long long size = 0;
-    int threads = 0;
     bool json = false;
 };
 int runEval(const EvalArguments& arguments);

@@ -32,10 +32,13 @@ void addEngineOptions(CLI::App& command, EngineArguments& engine) {
         .add_option("--precision", engine.precision,
                     "fp32, bf16, or auto (the faster of both here)")
         ->check(CLI::IsMember({"fp32", "bf16", "auto"}));
-    command.add_option("--memory", engine.memory,
-                       "What a whole-image run may take, e.g. 4G; more goes to a scratch file");
     command.add_option("--threads", engine.threads, "Threads of the network; 0: all cores")
         ->check(CLI::Range(0, 1024));
+}
+
+void addMemoryOption(CLI::App& command, EngineArguments& engine) {
+    command.add_option("--memory", engine.memory,
+                       "What a whole-image run may take, e.g. 4G; more goes to a scratch file");
 }
 
 void addCommands(CLI::App& app, AllArguments& a, int& code) {
@@ -62,6 +65,7 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
                          "Share of a context's side that neighbours share, 0 to 0.9");
     classify->add_option("--region", a.classify.region, "X,Y,WIDTH,HEIGHT in pixels");
     addEngineOptions(*classify, a.classify.engine);
+    addMemoryOption(*classify, a.classify.engine);
     classify
         ->add_option("--context", a.classify.context,
                      "model: squares of the model's size; whole: the image as one context")
@@ -100,8 +104,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
         ->required();
     train->add_option("--val", a.train.validation, "Validation data, measured after every epoch");
     train->add_option("--start", a.train.start, "Model whose weights to begin with");
-    train->add_option("--threads", a.train.threads, "Threads; 0: all cores")
-        ->check(CLI::Range(0, 1024));
+    a.train.engine.precision.clear();
+    addEngineOptions(*train, a.train.engine);
     train->add_flag("--json", a.train.json, "One JSON object an epoch");
     onCall(train, a.train, runTrain, code);
 
@@ -110,8 +114,7 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     eval->add_option("--model", a.eval.model, "Model folder, or the name of an installed model")
         ->required();
     eval->add_option("--size", a.eval.size, "Side of the contexts in pixels; default: the model's");
-    eval->add_option("--threads", a.eval.threads, "Threads; 0: all cores")
-        ->check(CLI::Range(0, 1024));
+    addEngineOptions(*eval, a.eval.engine);
     eval->add_option("--record", a.eval.record,
                      "Write the result under this name into the model's training record");
     eval->add_flag("--json", a.eval.json, "Print JSON");
@@ -146,6 +149,7 @@ int main(int argc, char** argv) {
     app.add_flag("--classify", arguments.window.classify, "Start classifying the image");
     app.add_option("--play", arguments.window.steps, "Play a steps file in the window (JSON)");
     addEngineOptions(app, arguments.window.engine);
+    addMemoryOption(app, arguments.window.engine);
     addCommands(app, arguments, code);
     try {
         app.parse(argc, argv);

@@ -52,8 +52,10 @@ void printProgress(const engine::TrainingProgress& p, bool json) {
 }  // namespace
 
 int runTrain(const TrainArguments& arguments) {
-    engine::setThreads(arguments.threads);
-    const auto plan = engine::TrainingPlan::load(arguments.config);
+    engine::setThreads(arguments.engine.threads);
+    auto plan = engine::TrainingPlan::load(arguments.config);
+    plan.options.device = arguments.engine.device;
+    if (!arguments.engine.precision.empty()) plan.options.precision = arguments.engine.precision;
     const auto data = engine::openDataset(arguments.data, plan.model.patchSizePx);
     std::unique_ptr<engine::Dataset> validation;
     if (!arguments.validation.empty())
@@ -71,13 +73,16 @@ int runTrain(const TrainArguments& arguments) {
 }
 
 int runEval(const EvalArguments& arguments) {
-    engine::setThreads(arguments.threads);
+    engine::setThreads(arguments.engine.threads);
     const auto modelDir = findModel(arguments.model);
     const auto model = engine::loadModelConfig(modelDir);
     const int64_t side = arguments.size > 0 ? arguments.size : model.patchSizePx;
     if (side < 16 || side > 16384) throw std::runtime_error("--size must be 16 to 16384 pixels");
     const auto data = engine::openDataset(arguments.data, side);
-    const auto result = engine::evaluateModel(modelDir, *data, side, interruptToken());
+    const auto result = engine::evaluateModel(
+        modelDir, *data, side,
+        {.device = arguments.engine.device, .precision = arguments.engine.precision, .cache = {}},
+        interruptToken());
     auto json = result.toJson();
     json["data"] = arguments.data;
     json["context_px"] = side;

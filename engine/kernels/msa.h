@@ -1,31 +1,34 @@
-// SPDX-License-Identifier: Apache-2.0
-// The segmented attention operation: problem description (the C interface of the CUDA plug-in)
-// and the arithmetic of one query row, compiled for host and device alike.
-//
-// A query window attends to several key segments: its own window, then one window of each
-// coarser scale, found through an index, so nothing is repeated or concatenated. The softmax is
-// one over all segments. Source: arXiv 2503.12355; atlas_forward.md section 5.3 and 11.
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Segmented attention: what is asked for (the C interface of the CUDA plug-in).
+ *
+ * A query window attends to several key segments: its own window, then one window of each coarser
+ * scale, found through an index, so nothing is repeated or concatenated. The softmax is one over
+ * all segments. Source: arXiv 2503.12355; atlas_forward.md sections 5.3 and 11. The tiled program
+ * that answers it on tensor cores is msa_block.h. */
 #ifndef ATLASSCOPE_ENGINE_KERNELS_MSA_H
 #define ATLASSCOPE_ENGINE_KERNELS_MSA_H
 
 #include <stdint.h>
 
-#ifdef __CUDACC__
-#define ATLAS_HOST_DEVICE __host__ __device__
-#else
-#define ATLAS_HOST_DEVICE
-#endif
-
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum { kAtlasMsaVersion = 1, kAtlasMsaMaxSegments = 8, kAtlasMsaMaxHeadDim = 256 };
+enum { kAtlasMsaVersion = 2, kAtlasMsaMaxSegments = 8, kAtlasMsaMaxHeadDim = 256 };
 
-/// Keys and values of one scale: [keyWindows, heads, keysPerWindow, headDim], float32, dense.
+/// Of q, k, v and out. float32 is computed in float32, row by row (any head size); the 16-bit
+/// types on tensor cores with float32 sums (head sizes 32, 64, 128; 16-byte aligned rows).
+enum { kAtlasFloat32 = 0, kAtlasBfloat16 = 1, kAtlasFloat16 = 2 };
+
+/// [windows, heads, rows, headDim]; strides in elements; the channels of a row are dense.
+typedef struct AtlasMsaTensor {
+    void* data;
+    int64_t window, head, row;
+} AtlasMsaTensor;
+
+/// Keys and values of one scale: [keyWindows, heads, keysPerWindow, headDim].
 typedef struct AtlasMsaSegment {
-    const float* k;
-    const float* v;
+    AtlasMsaTensor k, v;
     const uint8_t* valid;      ///< [keyWindows, keysPerWindow], 0 = not a key; NULL: all valid
     const int32_t* keyWindow;  ///< [queryWindows] window each query window sees; NULL: its own
     int64_t keyWindows;
@@ -33,117 +36,78 @@ typedef struct AtlasMsaSegment {
     int32_t reserved;
 } AtlasMsaSegment;
 
-/// q and out: [queryWindows, heads, queriesPerWindow, headDim]; lse: the same without headDim;
-/// mass: [segments, queryWindows, heads, queriesPerWindow] or NULL. All float32, dense, on the
-/// device that runs the operation. A query without a key gives 0, lse -inf and mass 0.
+/// q and out: [queryWindows, heads, queriesPerWindow, headDim]. lse, dense float32: the same
+/// without headDim. mass, dense float32: [segments, queryWindows, heads, queriesPerWindow] or NULL.
+/// All on the device that runs it. A query without a key gives 0, lse -inf and mass 0.
 typedef struct AtlasMsaProblem {
     int32_t version;  ///< kAtlasMsaVersion
+    int32_t element;  ///< kAtlasFloat32, kAtlasBfloat16 or kAtlasFloat16
     int32_t segments;
-    int64_t queryWindows;
     int32_t heads;
+    int64_t queryWindows;
     int32_t queriesPerWindow;
     int32_t headDim;
     float scale;  ///< usually 1 / sqrt(headDim)
-    const float* q;
-    float* out;
+    int32_t reserved;
+    AtlasMsaTensor q, out;
     float* lse;
     float* mass;
     AtlasMsaSegment segment[kAtlasMsaMaxSegments];
 } AtlasMsaProblem;
 
+/// The attention that the keys of one segment receive, after the forward operation has filled lse:
+/// received[part][head][key window][key] = sum of the softmax weights over the queries of that part
+/// (parts only spread the work; the caller adds them up).
+typedef struct AtlasMsaReceived {
+    int32_t segment;
+    int32_t parts;
+    const uint8_t* validQuery;   ///< [queryWindows, queriesPerWindow], 0 = not counted; NULL: all
+    const int32_t* queryStart;   ///< [keyWindows + 1] into queryWindow; NULL: each its own window
+    const int32_t* queryWindow;  ///< query windows that see each key window, one after another
+    float* received;             ///< dense float32
+} AtlasMsaReceived;
+
 #ifdef __cplusplus
 }  // extern "C"
 
-#include <math.h>
+#include <cmath>
 
 namespace atlas::engine {
 
-/// Position of a query row in the dense layouts above.
-struct MsaRow {
-    int64_t window;
-    int32_t head;
-    int32_t query;
-};
-
-ATLAS_HOST_DEVICE inline MsaRow msaRow(const AtlasMsaProblem& p, int64_t index) {
-    MsaRow row;
-    row.query = static_cast<int32_t>(index % p.queriesPerWindow);
-    row.head = static_cast<int32_t>(index / p.queriesPerWindow % p.heads);
-    row.window = index / p.queriesPerWindow / p.heads;
-    return row;
+inline bool msaTensorAligned(const AtlasMsaTensor& t) {
+    return reinterpret_cast<uintptr_t>(t.data) % 16 == 0 && t.window % 8 == 0 && t.head % 8 == 0 &&
+           t.row % 8 == 0;
 }
 
-/// First key of the window that `row` sees in segment `s`, in units of key rows of its head.
-ATLAS_HOST_DEVICE inline int64_t msaKeyRow(const AtlasMsaProblem& p, const AtlasMsaSegment& s,
-                                           const MsaRow& row) {
-    const int64_t window = s.keyWindow ? s.keyWindow[row.window] : row.window;
-    return (window * p.heads + row.head) * s.keysPerWindow;
-}
-
-ATLAS_HOST_DEVICE inline bool msaKeyValid(const AtlasMsaSegment& s, const MsaRow& row,
-                                          int32_t key) {
-    if (!s.valid) return true;
-    const int64_t window = s.keyWindow ? s.keyWindow[row.window] : row.window;
-    return s.valid[window * s.keysPerWindow + key] != 0;
-}
-
-/// Online softmax of one query over all its segments: one pass, nothing stored but the row.
-ATLAS_HOST_DEVICE inline void msaForwardRow(const AtlasMsaProblem& p, int64_t index) {
-    const MsaRow row = msaRow(p, index);
-    const float* q = p.q + index * p.headDim;
-    float* out = p.out + index * p.headDim;
-    float accumulated[kAtlasMsaMaxHeadDim];
-    float segmentSum[kAtlasMsaMaxSegments];
-    for (int c = 0; c < p.headDim; ++c) accumulated[c] = 0;
-    float highest = -INFINITY;
-    float sum = 0;
-    for (int s = 0; s < p.segments; ++s) {
-        const AtlasMsaSegment& segment = p.segment[s];
-        const int64_t first = msaKeyRow(p, segment, row);
-        segmentSum[s] = 0;
-        for (int32_t key = 0; key < segment.keysPerWindow; ++key) {
-            if (!msaKeyValid(segment, row, key)) continue;
-            const float* k = segment.k + (first + key) * p.headDim;
-            const float* v = segment.v + (first + key) * p.headDim;
-            float logit = 0;
-            for (int c = 0; c < p.headDim; ++c) logit += q[c] * k[c];
-            logit *= p.scale;
-            if (logit > highest) {
-                const float shrink = expf(highest - logit);
-                for (int c = 0; c < p.headDim; ++c) accumulated[c] *= shrink;
-                for (int earlier = 0; earlier <= s; ++earlier) segmentSum[earlier] *= shrink;
-                sum *= shrink;
-                highest = logit;
-            }
-            const float weight = expf(logit - highest);
-            sum += weight;
-            segmentSum[s] += weight;
-            for (int c = 0; c < p.headDim; ++c) accumulated[c] += weight * v[c];
-        }
-    }
-    const float inverse = sum > 0 ? 1 / sum : 0;
-    for (int c = 0; c < p.headDim; ++c) out[c] = accumulated[c] * inverse;
-    p.lse[index] = sum > 0 ? highest + logf(sum) : -INFINITY;
-    const int64_t rows = p.queryWindows * p.heads * p.queriesPerWindow;
-    if (p.mass)
-        for (int s = 0; s < p.segments; ++s) p.mass[s * rows + index] = segmentSum[s] * inverse;
-}
-
-/// nullptr, or why the problem cannot be run.
+/// nullptr, or why the problem cannot be run (static storage).
 inline const char* msaCheck(const AtlasMsaProblem& p) {
     if (p.version != kAtlasMsaVersion) return "the problem has another version";
     if (p.segments < 1 || p.segments > kAtlasMsaMaxSegments) return "bad number of segments";
     if (p.headDim < 1 || p.headDim > kAtlasMsaMaxHeadDim) return "bad head size";
     if (p.queryWindows < 0 || p.heads < 1 || p.queriesPerWindow < 1) return "bad shape";
-    if (!p.q || !p.out || !p.lse) return "a tensor is missing";
+    if (!p.q.data || !p.out.data || !p.lse) return "a tensor is missing";
     for (int s = 0; s < p.segments; ++s)
-        if (!p.segment[s].k || !p.segment[s].v || p.segment[s].keysPerWindow < 1)
+        if (!p.segment[s].k.data || !p.segment[s].v.data || p.segment[s].keysPerWindow < 1)
             return "a segment is missing";
+    if (p.element == kAtlasFloat32) return nullptr;
+    if (p.element != kAtlasBfloat16 && p.element != kAtlasFloat16) return "bad element type";
+    if (p.headDim != 32 && p.headDim != 64 && p.headDim != 128)
+        return "tensor cores take head sizes 32, 64 and 128";
+    if (!msaTensorAligned(p.q) || !msaTensorAligned(p.out)) return "a tensor is not aligned";
+    for (int s = 0; s < p.segments; ++s)
+        if (!msaTensorAligned(p.segment[s].k) || !msaTensorAligned(p.segment[s].v))
+            return "a segment is not aligned";
     return nullptr;
 }
 
-/// Runs the operation on the host, row by row. Throws std::invalid_argument.
-void msaForwardHost(const AtlasMsaProblem& problem);
+inline const char* msaCheckReceived(const AtlasMsaProblem& p, const AtlasMsaReceived& r) {
+    if (const char* cause = msaCheck(p)) return cause;
+    if (p.element == kAtlasFloat32) return "received attention takes 16-bit elements";
+    if (r.segment < 0 || r.segment >= p.segments) return "there is no such segment";
+    if (r.parts < 1 || r.parts > 65535 || !r.received) return "bad request";
+    if (!r.queryStart != !r.queryWindow) return "half an index of query windows";
+    return nullptr;
+}
 
 }  // namespace atlas::engine
 #endif

@@ -39,10 +39,10 @@ TokenMaps buildTokenMaps(const at::Tensor& tokens, const AtlasConfig& config,
     if (tokenMask.defined()) {
         if (tokenMask.sizes() != at::IntArrayRef({b, h, w}))
             throw ModelError("token mask: its shape is not that of the tokens");
-        valid = tokenMask.to(tokens.device()).to(at::kBool);
+        valid = tokenMask.to(at::kBool);  // asked before it goes to a device: no waiting there
         if (!valid.flatten(1).any(1).all().item<bool>())
             throw ModelError("an image of the batch has no valid token");
-        if (valid.all().item<bool>()) valid = at::Tensor();
+        valid = valid.all().item<bool>() ? at::Tensor() : valid.to(tokens.device());
     }
     if (h != side || w != side) {
         if (!valid.defined()) valid = at::ones({b, h, w}, tokens.options().dtype(at::kBool));

@@ -12,15 +12,15 @@
 #include "engine/nn/atlas_runner.h"
 #include "engine/nn/autocast.h"
 #include "engine/nn/classifier.h"
+#include "engine/nn/context_batch.h"
 #include "engine/nn/device.h"
+#include "engine/nn/device_graph.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
 
 namespace atlas::engine {
 namespace {
-
-constexpr int64_t kTokenPx = 16;
 
 ScaleMap mapOf(const at::Tensor& map) {
     const at::Tensor plain = map.to(at::kCPU).to(at::kFloat).contiguous();
@@ -61,7 +61,12 @@ TokenGrid gridOf(const at::Tensor& map, int scale, int64_t rows, int64_t columns
 class AtlasClassifier : public Classifier {
   public:
     AtlasClassifier(const std::filesystem::path& dir, const ClassifierOptions& options)
-        : dir_(dir), config_(loadModelConfig(dir)), choice_(chooseDevice(options.device)) {
+        : dir_(dir),
+          config_(loadModelConfig(dir)),
+          choice_(chooseDevice(options.device)),
+          batch_(config_.patchSizePx, config_.mean, config_.std, choice_.device),
+          plain_([this](const at::Tensor& images) { return forward(images, {}, false); }),
+          traced_([this](const at::Tensor& images) { return forward(images, {}, true); }) {
         setThreads(options.threads);
         network_ = std::make_unique<Atlas>(load(choice_.device));
         network_->fold();
@@ -87,22 +92,19 @@ class AtlasClassifier : public Classifier {
             if (anyValid(contexts[i])) usable.push_back(i);
         if (usable.empty()) return results;
         return orOutOfMemory([&] {
-            const at::Tensor images = imagesOf(contexts, usable);
-            const at::Tensor mask = maskOf(contexts, usable);
-            Trace trace;
-            const at::Tensor probabilities = logits(images, mask, attention, trace)
-                                                 .to(at::kFloat)
-                                                 .softmax(1)
-                                                 .to(at::kCPU)
-                                                 .contiguous();
-            const float* values = probabilities.const_data_ptr<float>();
-            const int64_t classes = probabilities.size(1);
-            for (size_t i = 0; i < usable.size(); ++i) {
-                auto& result = results[usable[i]];
-                const float* first = values + static_cast<int64_t>(i) * classes;
-                result.probabilities.assign(first, first + classes);
-                if (attention) readAttention(trace, static_cast<int64_t>(i), mask, result);
+            // On a device the second half is packed and sent while the first is computed.
+            const size_t parts = network_ && usable.size() >= 8 ? ContextBatch::kBuffers : 1;
+            std::vector<std::vector<size_t>> indices(parts);
+            for (size_t i = 0; i < usable.size(); ++i)
+                indices[i * parts / usable.size()].push_back(usable[i]);
+            std::vector<Trace> traces;
+            std::vector<at::Tensor> masks;
+            for (const auto& part : indices) {
+                masks.push_back(batch_.masks(contexts, part));
+                traces.push_back(run(contexts, part, masks.back(), attention));
             }
+            for (size_t p = 0; p < parts; ++p)
+                readResults(traces[p], masks[p], indices[p], attention, results);
             return results;
         });
     }
@@ -116,7 +118,9 @@ class AtlasClassifier : public Classifier {
         RunnerRequest request;
         request.probe = ProbePoint{scale, row, column};
         const Trace trace =
-            runner().run(imagesOf({context}, {0}), maskOf({context}, {0}), request).trace;
+            runner()
+                .run(batch_.images({context}, {0}), batch_.masks({context}, {0}), request)
+                .trace;
         for (size_t k = 0; k < scales; ++k) {
             const auto found = trace.find("stage0.probe.k" + std::to_string(k));
             if (found != trace.end())
@@ -139,7 +143,7 @@ class AtlasClassifier : public Classifier {
             image.pixels(row, rows, column, columns, rgba.data());
             at::parallel_for(0, rows, 8, [&](int64_t from, int64_t to) {
                 for (int64_t y = from; y < to; ++y)
-                    normaliseRow(rgba.data() + 4 * y * columns, columns, out + y * outRow);
+                    batch_.normaliseRow(rgba.data() + 4 * y * columns, columns, out + y * outRow);
             });
         };
         RunnerRequest request;
@@ -195,29 +199,42 @@ class AtlasClassifier : public Classifier {
         return *runner_;
     }
 
-    at::Tensor logits(const at::Tensor& images, const at::Tensor& mask, bool attention,
-                      Trace& trace) const {
+    /// Logits, and the attention maps where they are asked for.
+    Trace run(const std::vector<ContextPixels>& contexts, const std::vector<size_t>& part,
+              const at::Tensor& mask, bool attention) const {
         if (!network_) {
-            RunnerOutput output = runner().run(images, mask, {attention, false, {}});
-            trace = std::move(output.trace);
-            return output.logits;
+            RunnerOutput output =
+                runner().run(batch_.images(contexts, part), mask, {attention, false, {}});
+            output.trace["logits"] = output.logits;
+            return std::move(output.trace);
         }
+        const at::Tensor images = batch_.imagesOnDevice(contexts, part);
+        if (!mask.all().item<bool>()) return forward(images, mask, attention);
+        return (attention ? traced_ : plain_).run(images);
+    }
+
+    Trace forward(const at::Tensor& images, const at::Tensor& mask, bool attention) const {
         const Autocast autocast(bf16_, choice_.device.type());
         TraceRequest request;
         request.attention = attention;
-        return network_->forward(images, mask, request, attention ? &trace : nullptr);
+        Trace trace;
+        const at::Tensor logits =
+            network_->forward(images, mask, request, attention ? &trace : nullptr);
+        trace["logits"] = logits;
+        return trace;
     }
 
-    /// Pixels without data are the mean colour, 0 after normalisation.
-    void normaliseRow(const uint8_t* rgba, int64_t columns, float* out) const {
-        for (size_t c = 0; c < 3; ++c) {
-            const float scale = 1 / (255 * config_.std[c]),
-                        shift = -config_.mean[c] / config_.std[c];
-            for (int64_t x = 0; x < columns; ++x)
-                out[3 * x + static_cast<int64_t>(c)] =
-                    rgba[4 * x + 3]
-                        ? static_cast<float>(rgba[4 * x + static_cast<int64_t>(c)]) * scale + shift
-                        : 0;
+    void readResults(const Trace& trace, const at::Tensor& mask, const std::vector<size_t>& part,
+                     bool attention, std::vector<ContextResult>& results) const {
+        const at::Tensor probabilities =
+            trace.at("logits").to(at::kFloat).softmax(1).to(at::kCPU).contiguous();
+        const float* values = probabilities.const_data_ptr<float>();
+        const int64_t classes = probabilities.size(1);
+        for (size_t i = 0; i < part.size(); ++i) {
+            auto& result = results[part[i]];
+            const float* first = values + static_cast<int64_t>(i) * classes;
+            result.probabilities.assign(first, first + classes);
+            if (attention) readAttention(trace, static_cast<int64_t>(i), mask, result);
         }
     }
 
@@ -284,51 +301,6 @@ class AtlasClassifier : public Classifier {
         return result;
     }
 
-    static bool anyValid(const ContextPixels& context) {
-        for (size_t i = 3; i < context.rgba.size(); i += 4)
-            if (context.rgba[i]) return true;
-        return false;
-    }
-
-    /// Normalised [n, 3, side, side]; pixels without data are the mean colour, 0 after it.
-    at::Tensor imagesOf(const std::vector<ContextPixels>& contexts,
-                        const std::vector<size_t>& usable) const {
-        const int64_t side = config_.patchSizePx;
-        const auto pixels = static_cast<size_t>(side * side);
-        at::Tensor images =
-            at::empty({static_cast<int64_t>(usable.size()), 3, side, side}, at::kFloat);
-        float* out = images.data_ptr<float>();
-        for (size_t n : usable) {
-            const auto& rgba = contexts[n].rgba;
-            if (rgba.size() != 4 * pixels) throw ModelError("a context has the wrong size");
-            for (size_t c = 0; c < 3; ++c, out += pixels) {
-                const float scale = 1 / (255 * config_.std[c]),
-                            shift = -config_.mean[c] / config_.std[c];
-                for (size_t i = 0; i < pixels; ++i)
-                    out[i] =
-                        rgba[4 * i + 3] ? static_cast<float>(rgba[4 * i + c]) * scale + shift : 0;
-            }
-        }
-        return images.to(choice_.device);
-    }
-
-    /// [n, h, w] bool: tokens that hold a valid pixel.
-    at::Tensor maskOf(const std::vector<ContextPixels>& contexts,
-                      const std::vector<size_t>& usable) const {
-        const int64_t side = config_.patchSizePx, tokens = (side + kTokenPx - 1) / kTokenPx;
-        at::Tensor mask =
-            at::zeros({static_cast<int64_t>(usable.size()), tokens, tokens}, at::kByte);
-        uint8_t* out = mask.data_ptr<uint8_t>();
-        for (size_t n : usable) {
-            for (int64_t y = 0; y < side; ++y)
-                for (int64_t x = 0; x < side; ++x)
-                    if (contexts[n].rgba[static_cast<size_t>(4 * (y * side + x) + 3)])
-                        out[y / kTokenPx * tokens + x / kTokenPx] = 1;
-            out += tokens * tokens;
-        }
-        return mask;
-    }
-
     /// Without the padding of the legal square.
     at::Tensor cropped(const at::Tensor& map, int64_t scale) const {
         int64_t token = kTokenPx;
@@ -367,6 +339,8 @@ class AtlasClassifier : public Classifier {
     DeviceChoice choice_;
     bool bf16_ = false;
     std::unique_ptr<Atlas> network_;  ///< for a GPU, and for bfloat16
+    ContextBatch batch_;
+    mutable DeviceGraph plain_, traced_;
     mutable std::optional<AtlasRunner> runner_;
 };
 

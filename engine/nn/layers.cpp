@@ -53,7 +53,7 @@ at::Tensor dropPath(const at::Tensor& branch, const ForwardMode& mode) {
     shape[0] = branch.size(0);
     const double keep = 1 - mode.dropPath;
     const at::Tensor kept = (at::rand(shape, at::TensorOptions().dtype(at::kFloat)) < keep);
-    return branch * (kept.to(branch.dtype()) / keep);
+    return branch * (kept.to(branch.device(), branch.scalar_type()) / keep);
 }
 
 }  // namespace atlas::engine

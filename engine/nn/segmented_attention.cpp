@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/segmented_attention.h"
 
+#include <ATen/ops/_scaled_dot_product_flash_attention.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "engine/nn/device.h"
+#include "engine/nn/cuda_plugin.h"
 
 namespace atlas::engine {
 namespace {
@@ -71,11 +73,36 @@ Partial attendFlash(const at::Tensor& q, const KeySegment& segment) {
     return partial;
 }
 
+/// LibTorch's own attention on a GPU: the flash kernel where it can be had, otherwise logits, of a
+/// bounded number of windows at a time.
+Partial attendOnGpu(const at::Tensor& q, const KeySegment& segment) {
+    const bool half = q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf;
+    if (half && !segment.valid.defined() && q.size(3) % 8 == 0) {
+        auto result = at::_scaled_dot_product_flash_attention(q, segment.k, segment.v, 0.0, false,
+                                                              false, headScale(q));
+        return {std::get<0>(result), std::get<1>(result)};
+    }
+    const int64_t cost = q.size(1) * q.size(2) * segment.k.size(2);
+    const int64_t step = std::max<int64_t>(1, kChunkElements / cost);
+    std::vector<at::Tensor> outs, lses;
+    for (int64_t w = 0; w < q.size(0); w += step) {
+        const auto cut = [&](const at::Tensor& x) {
+            return x.defined() ? x.slice(0, w, std::min(w + step, x.size(0))) : x;
+        };
+        const Partial part = attendDifferentiable(
+            cut(q), {cut(segment.k), cut(segment.v), cut(segment.valid), segment.groups});
+        outs.push_back(part.out);
+        lses.push_back(part.lse);
+    }
+    return {at::cat(outs), at::cat(lses)};
+}
+
 Partial attend(const at::Tensor& q, const KeySegment& segment) {
     const bool gradient =
         at::GradMode::is_enabled() &&
         (q.requires_grad() || segment.k.requires_grad() || segment.v.requires_grad());
-    return gradient || !q.is_cpu() ? attendDifferentiable(q, segment) : attendFlash(q, segment);
+    if (gradient) return attendDifferentiable(q, segment);
+    return q.is_cpu() ? attendFlash(q, segment) : attendOnGpu(q, segment);
 }
 
 }  // namespace
@@ -141,6 +168,7 @@ at::Tensor segmentMass(const SegmentedAttention& result, size_t index) {
 
 at::Tensor receivedByKeys(const at::Tensor& q, const KeySegment& segment, const at::Tensor& lse,
                           const at::Tensor& validQuery) {
+    if (auto plugged = receivedByPlugin(q, segment, lse, validQuery)) return *plugged;
     const at::Tensor grouped = segment.groups.group(q);
     const at::Tensor total = segment.groups.group(lse.unsqueeze(-1));
     at::Tensor valid;

@@ -5,7 +5,11 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "engine/nn/atlas_runner.h"
+#include "engine/nn/autocast.h"
+#include "engine/nn/device.h"
 #include "engine/nn/model_error.h"
+#include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
 #include "engine/training/batches.h"
 #include "engine/training/evaluate_network.h"
@@ -14,8 +18,8 @@ namespace atlas::engine {
 
 using nlohmann::json;
 
-Evaluation evaluateNetwork(const AtlasRunner& network, const ModelConfig& model,
-                           const Dataset& data, int64_t side, const std::vector<int>& labelMap,
+Evaluation evaluateNetwork(const LogitsOf& network, const ModelConfig& model, const Dataset& data,
+                           int64_t side, const std::vector<int>& labelMap,
                            const std::stop_token& stop) {
     const at::NoGradGuard noGradient;
     Evaluation result;
@@ -34,7 +38,7 @@ Evaluation evaluateNetwork(const AtlasRunner& network, const ModelConfig& model,
     const auto start = std::chrono::steady_clock::now();
     int64_t seen = 0;
     while (!stop.stop_requested() && loader.next(batch)) {
-        const at::Tensor best = network.run(asTensor(batch), {}, {}).logits.argmax(1);
+        const at::Tensor best = network(asTensor(batch)).argmax(1).to(at::kCPU);
         for (size_t i = 0; i < batch.labels.size(); ++i) {
             const auto predicted = best[static_cast<int64_t>(i)].item<int64_t>();
             const int truth = labelMap[static_cast<size_t>(batch.labels[i])];
@@ -78,7 +82,7 @@ json Evaluation::toJson() const {
     json result = {{"samples", count},          {"accuracy", accuracy()},
                    {"accuracy_95", interval},   {"seconds_per_sample", secondsPerSample},
                    {"class_names", classNames}, {"per_class", json::object()},
-                   {"confusion", confusion}};
+                   {"device", device},          {"confusion", confusion}};
     for (size_t i = 0; i < classNames.size(); ++i)
         result["per_class"][classNames[i]] = classAccuracy(i);
     if (mixedCount)
@@ -103,7 +107,7 @@ std::array<double, 2> wilsonInterval(int64_t right, int64_t count) {
 }
 
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data, int64_t side,
-                         std::stop_token stop) {
+                         const ClassifierOptions& options, std::stop_token stop) {
     const ModelConfig model = loadModelConfig(modelDir);
     std::vector<int> map;
     for (const auto& name : data.classNames()) {
@@ -113,13 +117,24 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
                              "\" of the data");
         map.push_back(static_cast<int>(found - model.classNames.begin()));
     }
+    const DeviceChoice choice = chooseDevice(options.device);
+    const bool bf16 = useBfloat16(options.precision);
     StateDict weights = loadSafetensors(modelDir / "model.safetensors");
     for (auto& [name, tensor] : weights)
-        if (tensor.is_floating_point()) tensor = tensor.to(at::kFloat);
+        if (tensor.is_floating_point()) tensor = tensor.to(choice.device, at::kFloat);
     Atlas network(model.network, weights);
     network.fold();
-    return evaluateNetwork(AtlasRunner(network), model, data, side > 0 ? side : model.patchSizePx,
-                           map, stop);
+    std::optional<AtlasRunner> runner;
+    if (choice.device.is_cpu() && !bf16) runner.emplace(network);
+    const auto logits = [&](const at::Tensor& images) {
+        if (runner) return runner->run(images, {}, {}).logits;
+        const Autocast autocast(bf16, choice.device.type());
+        return network.forward(images.to(choice.device), {}, {}, nullptr);
+    };
+    Evaluation result =
+        evaluateNetwork(logits, model, data, side > 0 ? side : model.patchSizePx, map, stop);
+    result.device = choice.reason + (bf16 ? ", bfloat16" : ", float32");
+    return result;
 }
 
 }  // namespace atlas::engine

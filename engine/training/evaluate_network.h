@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "engine/nn/atlas_runner.h"
+#include <functional>
+
+#include "engine/nn/tensor.h"
 #include "engine/training/batches.h"
 #include "engine/training/trainer.h"
 
@@ -14,10 +16,13 @@ inline at::Tensor asTensor(Batch& batch) {
                          at::kFloat);
 }
 
+/// Logits [n, classes] of images [n, 3, side, side].
+using LogitsOf = std::function<at::Tensor(const at::Tensor& images)>;
+
 /// Classifies every sample of `data`, `side` px large; `labelMap` turns its labels into the
 /// model's.
-Evaluation evaluateNetwork(const AtlasRunner& network, const ModelConfig& model,
-                           const Dataset& data, int64_t side, const std::vector<int>& labelMap,
+Evaluation evaluateNetwork(const LogitsOf& network, const ModelConfig& model, const Dataset& data,
+                           int64_t side, const std::vector<int>& labelMap,
                            const std::stop_token& stop);
 
 }  // namespace atlas::engine

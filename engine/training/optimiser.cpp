@@ -18,7 +18,8 @@ Optimiser::Optimiser(const StateDict& weights) {
         group.names.push_back(name);
         group.first.push_back(at::zeros_like(tensor).detach());
         group.second.push_back(at::zeros_like(tensor).detach());
-        group.steps.push_back(at::zeros({}, at::kFloat));
+        group.steps.push_back(
+            at::zeros({}, tensor.options().dtype(at::kFloat).requires_grad(false)));
     }
 }
 

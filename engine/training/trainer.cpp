@@ -14,7 +14,9 @@
 #include <numeric>
 
 #include "engine/nn/atlas.h"
+#include "engine/nn/atlas_runner.h"
 #include "engine/nn/autocast.h"
+#include "engine/nn/device.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
@@ -39,11 +41,13 @@ struct State {
     int64_t epoch = 0;  // finished ones
     json history = json::array();
 
-    State(const TrainingPlan& plan, const std::filesystem::path& first) {
+    State(const TrainingPlan& plan, const std::filesystem::path& first, at::Device device) {
         weights = initialAtlasWeights(plan.model.network, plan.options.seed);
         if (!first.empty()) takeWeights(first / "model.safetensors");
-        for (auto& [name, tensor] : weights)
+        for (auto& [name, tensor] : weights) {
+            tensor = tensor.to(device);
             if (!isBuffer(name)) tensor.set_requires_grad(true);
+        }
         if (plan.options.ema > 0)
             for (const auto& [name, tensor] : weights) averaged[name] = tensor.detach().clone();
         optimiser = std::make_unique<Optimiser>(weights);
@@ -70,7 +74,7 @@ struct State {
     StateDict result() const {
         StateDict plain;
         for (const auto& [name, tensor] : averaged.empty() ? weights : averaged)
-            plain[name] = tensor.detach();
+            plain[name] = tensor.detach().to(at::kCPU);
         return plain;
     }
 
@@ -160,7 +164,8 @@ class Session {
           data_(data),
           validation_(validation),
           out_(std::move(out)),
-          state_(plan, first),
+          choice_(chooseDevice(plan.options.device)),
+          state_(plan, first, choice_.device),
           network_(plan.model.network, state_.weights),
           bf16_(useBfloat16(plan.options.precision)),
           first_(first) {
@@ -237,9 +242,13 @@ class Session {
         if (validation_) {
             Atlas fixed(plan_.model.network, state_.result());
             fixed.fold();
-            const Evaluation evaluation = evaluateNetwork(
-                AtlasRunner(fixed), plan_.model, *validation_, plan_.model.patchSizePx,
-                identityMap(plan_.model.classNames.size()), stop);
+            const AtlasRunner runner(fixed);
+            const auto logits = [&](const at::Tensor& images) {
+                return runner.run(images, {}, {}).logits;
+            };
+            const Evaluation evaluation =
+                evaluateNetwork(logits, plan_.model, *validation_, plan_.model.patchSizePx,
+                                identityMap(plan_.model.classNames.size()), stop);
             validationAccuracy_ = evaluation.accuracy();
             entry["validation_accuracy"] = validationAccuracy_;
         }
@@ -260,14 +269,14 @@ class Session {
         }
         at::Tensor logits;
         {
-            const Autocast autocast(bf16_, at::kCPU);
+            const Autocast autocast(bf16_, choice_.device.type());
             ForwardMode mode;
             mode.training = true;
             mode.dropPath = o.dropPath;
-            logits = network_.forward(images, {}, {}, nullptr, mode);
+            logits = network_.forward(images.to(choice_.device), {}, {}, nullptr, mode);
         }
         const at::Tensor loss =
-            -(targets * at::log_softmax(logits.to(at::kFloat), 1)).sum(1).mean();
+            -(targets.to(choice_.device) * at::log_softmax(logits.to(at::kFloat), 1)).sum(1).mean();
         loss.backward();
         return loss.item<double>();
     }
@@ -293,6 +302,7 @@ class Session {
         json record = planRecord(plan_, data_);
         if (!first_.empty()) record["started_from"] = startRecord();
         record["epochs_done"] = state_.epoch;
+        record["device"] = choice_.reason;
         record["precision"] = bf16_ ? "bf16 autocast" : "fp32";
         record["history"] = state_.history;
         if (!state_.history.empty()) record["final"] = state_.history.back();
@@ -314,6 +324,7 @@ class Session {
     const Dataset& data_;
     const Dataset* validation_;
     std::filesystem::path out_;
+    DeviceChoice choice_;
     State state_;
     Atlas network_;
     bool bf16_;

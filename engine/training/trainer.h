@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/nn/classifier.h"
 #include "engine/nn/model_config.h"
 #include "engine/training/augment.h"
 #include "engine/training/dataset.h"
@@ -30,7 +31,8 @@ struct TrainingOptions {
     double clipNorm = 5;
     double ema = 0;  ///< decay of the averaged weights a step; 0: none are kept
     uint64_t seed = 1;
-    std::string precision = "auto";  ///< auto, fp32 or bf16; auto measures once
+    std::string precision = "auto";  ///< auto, fp32 or bf16; auto: bf16 where the device has it
+    std::string device = "auto";     ///< auto, cpu, cuda or cuda:N; not part of a plan file
     AugmentOptions augment;
     std::vector<int64_t> contextSizes;  ///< px, besides patch_size_pixels; drawn batch by batch
 };
@@ -79,6 +81,7 @@ struct Evaluation {
     int64_t count = 0, right = 0;
     int64_t mixedCount = 0, mixedRight = 0;  ///< contexts below 60 % of one class, apart
     double secondsPerSample = 0;
+    std::string device;  ///< where, why, and in which precision
 
     double accuracy() const {
         return count ? static_cast<double>(right) / static_cast<double>(count) : 0;
@@ -95,6 +98,7 @@ std::array<double, 2> wilsonInterval(int64_t right, int64_t count);
 /// Classifies every sample of `data` with the model folder, as contexts of `side` px (0: those that
 /// it was made for). Class names are matched by name; throws ModelError where they differ.
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data,
-                         int64_t side = 0, std::stop_token stop = {});
+                         int64_t side = 0, const ClassifierOptions& options = {},
+                         std::stop_token stop = {});
 
 }  // namespace atlas::engine

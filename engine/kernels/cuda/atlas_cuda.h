@@ -19,9 +19,11 @@ extern "C" {
 ATLAS_CUDA_API int atlas_cuda_version(void);
 /// 0 where there is no driver or no device.
 ATLAS_CUDA_API int atlas_cuda_device_count(void);
-/// Enqueues the operation on `stream` (a cudaStream_t) of the current device. All pointers are
+/// These enqueue an operation on `stream` (a cudaStream_t) of the current device. All pointers are
 /// device pointers. NULL on success, otherwise the cause (static storage).
 ATLAS_CUDA_API const char* atlas_cuda_msa_forward(const AtlasMsaProblem* problem, void* stream);
+ATLAS_CUDA_API const char* atlas_cuda_msa_received(const AtlasMsaProblem* problem,
+                                                   const AtlasMsaReceived* request, void* stream);
 
 #ifdef __cplusplus
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights and model folders: what is written is read back, and what does not fit is named.
+#include <ATen/ops/allclose.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -8,7 +9,9 @@
 
 #include "engine/nn/atlas.h"
 #include "engine/nn/classifier.h"
+#include "engine/nn/context_batch.h"
 #include "engine/nn/device.h"
+#include "engine/nn/device_graph.h"
 #include "engine/nn/model_config.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/safetensors.h"
@@ -184,6 +187,63 @@ TEST(Classifier, SumsToOneAndProbesTheContext) {
     for (const auto& map : classifier->probe(context, 0, 3, 5))
         for (float v : map.values) seen += v;
     EXPECT_NEAR(seen, 1, 1e-5);
+}
+
+/// 16-bit networks take the way of a GPU: bytes to the device, normalised there, halves of a batch
+/// by turns. Contexts with and without holes.
+TEST(Classifier, InBfloat16AgreesWithFloat32) {
+    const test::TemporaryFolder folder;
+    writeModel(folder.path());
+    const auto open = [&](const char* precision) {
+        return Classifier::open(folder.path(),
+                                {.device = "cpu", .precision = precision, .cache = {}});
+    };
+    const auto exact = open("fp32"), rounded = open("bf16");
+    EXPECT_NE(rounded->deviceReason().find("bfloat16"), std::string::npos);
+    std::vector<ContextPixels> contexts;
+    for (size_t n = 0; n < 11; ++n) {
+        ContextPixels context{std::vector<uint8_t>(128 * 128 * 4)};
+        for (size_t i = 0; i < context.rgba.size(); ++i)
+            context.rgba[i] = static_cast<uint8_t>(
+                i % 4 == 3 ? (n % 3 == 1 && i < 4 * 128 * 40 ? 0 : 255) : (i * 37 + 90 * n) % 251);
+        contexts.push_back(context);
+    }
+    const auto a = exact->classify(contexts, true), b = rounded->classify(contexts, true);
+    ASSERT_EQ(a.size(), b.size());
+    for (size_t n = 0; n < a.size(); ++n) {
+        for (size_t c = 0; c < 3; ++c)
+            EXPECT_NEAR(a[n].probabilities[c], b[n].probabilities[c], 0.02) << n;
+        for (size_t s = 0; s < a[n].meanMass.size(); ++s)
+            EXPECT_NEAR(a[n].meanMass[s], b[n].meanMass[s], 0.02) << n;
+    }
+}
+
+TEST(ContextBatch, IsTheSameByBothWays) {
+    const std::vector<float> mean{0.4f, 0.5f, 0.6f}, deviation{0.2f, 0.3f, 0.1f};
+    const ContextBatch batch(16, mean, deviation, at::Device(at::kCPU));
+    std::vector<ContextPixels> contexts(3, {std::vector<uint8_t>(16 * 16 * 4)});
+    for (size_t i = 0; i < contexts[2].rgba.size(); ++i)
+        contexts[2].rgba[i] = static_cast<uint8_t>(i % 4 == 3 ? i % 3 : i * 7);
+    const at::Tensor expected = batch.images(contexts, {2, 0});
+    EXPECT_TRUE(at::allclose(batch.imagesOnDevice(contexts, {2, 0}), expected, 0, 1e-5));
+    EXPECT_EQ(expected[1].abs().max().item<float>(), 0);  // without data: the mean colour
+    EXPECT_EQ(batch.masks(contexts, {2, 0}).sum().item<int64_t>(), 1);
+    EXPECT_NE(errorOf([&] {
+                  batch.images({ContextPixels{{1, 2, 3}}}, {0});
+              }).find("wrong size"),
+              std::string::npos);
+}
+
+TEST(DeviceGraph, RunsPlainlyOnTheProcessor) {
+    int runs = 0;
+    DeviceGraph graph([&](const at::Tensor& x) {
+        ++runs;
+        return Trace{{"twice", x * 2}};
+    });
+    for (int i = 0; i < 5; ++i)
+        EXPECT_EQ(graph.run(at::full({2}, i)).at("twice").sum().item<int>(), 4 * i);
+    EXPECT_EQ(runs, 5);
+    EXPECT_TRUE(graph.refusal().empty());
 }
 
 TEST(ChooseDevice, SaysWhyThereIsNoGpu) {

@@ -8,7 +8,8 @@
 
 #include <cmath>
 
-#include "engine/kernels/msa.h"
+#include "engine/kernels/msa_host.h"
+#include "engine/nn/cuda_plugin.h"
 
 namespace atlas::engine {
 namespace {
@@ -49,14 +50,17 @@ at::Tensor naive(const at::Tensor& q, const std::vector<KeySegment>& segments) {
     return at::matmul(at::softmax(scores, -1).nan_to_num(0), at::cat(v, 2));
 }
 
-std::vector<KeySegment> makeSegments(const Shape& shape, int64_t batch, bool gradient) {
+std::vector<KeySegment> makeSegments(const Shape& shape, int64_t batch, bool gradient,
+                                     int64_t dim = 8) {
     const WindowGroups own{batch, shape.fine, shape.fine, shape.mapping},
         up{batch, shape.fine, shape.coarse, shape.mapping};
     std::vector<KeySegment> segments;
     for (const auto& [groups, keys] : {std::pair{own, int64_t{6}}, {up, int64_t{5}}}) {
         const int64_t windows = batch * groups.coarseRows * groups.coarseRows;
-        KeySegment s{
-            randomTensor({windows, 2, keys, 8}), randomTensor({windows, 2, keys, 8}), {}, groups};
+        KeySegment s{randomTensor({windows, 2, keys, dim}),
+                     randomTensor({windows, 2, keys, dim}),
+                     {},
+                     groups};
         if (shape.masked) {
             s.valid = at::rand({windows, keys}) > 0.5;
             s.valid[0].fill_(false);  // a window without any key
@@ -100,48 +104,47 @@ TEST_P(SegmentedAttentionGradientTest, IsThatOfTheNaiveReference) {
     EXPECT_TRUE(at::allclose(mine[2], segments[1].v.grad(), 1e-8, 1e-9));
 }
 
-TEST_P(SegmentedAttentionTest, HostKernelAgrees) {
+/// The way from tensors to the plug-in's interface, with the host's operation behind it.
+TEST_P(SegmentedAttentionTest, IsExpressedInThePluginsInterface) {
     const at::NoGradGuard noGradient;
-    auto segments = makeSegments(GetParam(), 2, false);
-    const at::Tensor q =
-        randomTensor({2 * GetParam().fine * GetParam().fine, 2, 6, 8}).to(at::kFloat).contiguous();
-    at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), 2, 6});
-    std::vector<at::Tensor> alive;
-    AtlasMsaProblem p{};
-    p.version = kAtlasMsaVersion;
-    p.segments = 2;
-    p.queryWindows = q.size(0);
-    p.heads = 2;
-    p.queriesPerWindow = 6;
-    p.headDim = 8;
-    p.scale = 1 / std::sqrt(8.0f);
-    p.q = q.const_data_ptr<float>();
-    p.out = out.data_ptr<float>();
-    p.lse = lse.data_ptr<float>();
-    std::vector<std::vector<int32_t>> windows(2);
-    for (size_t i = 0; i < 2; ++i) {
-        const auto& s = segments[i];
-        alive.push_back(s.k.to(at::kFloat).contiguous());
-        p.segment[i].k = alive.back().const_data_ptr<float>();
-        alive.push_back(s.v.to(at::kFloat).contiguous());
-        p.segment[i].v = alive.back().const_data_ptr<float>();
-        p.segment[i].keyWindows = s.k.size(0);
-        p.segment[i].keysPerWindow = static_cast<int32_t>(s.k.size(2));
-        if (s.valid.defined()) {
-            alive.push_back(s.valid.to(at::kByte).contiguous());
-            p.segment[i].valid = alive.back().const_data_ptr<uint8_t>();
+    const MsaForwardCall forward = [](const AtlasMsaProblem& p) {
+        msaForwardHost(p);
+        return static_cast<const char*>(nullptr);
+    };
+    const MsaReceivedCall received = [](const AtlasMsaProblem& p, const AtlasMsaReceived& r) {
+        msaReceivedHost(p, r);
+        return static_cast<const char*>(nullptr);
+    };
+    for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+        // float32: sums of a dozen terms; else: weights and results rounded to the type.
+        const double tolerance = type == at::kFloat ? 1e-5 : type == at::kHalf ? 4e-3 : 3e-2;
+        auto segments = makeSegments(GetParam(), 2, false, 32);
+        auto rounded = segments;
+        for (size_t i = 0; i < segments.size(); ++i) {
+            // Token by token, as a projection leaves them: no copy is needed.
+            segments[i].k = segments[i].k.to(type).transpose(1, 2).contiguous().transpose(1, 2);
+            segments[i].v = segments[i].v.to(type);
+            rounded[i].k = segments[i].k.to(at::kDouble);
+            rounded[i].v = segments[i].v.to(at::kDouble);
         }
-        const auto& g = s.groups;
-        for (int64_t b = 0; b < g.batch; ++b)
-            for (int64_t w = 0; w < g.fineRows * g.fineRows; ++w)
-                windows[i].push_back(
-                    static_cast<int32_t>(b * g.coarseRows * g.coarseRows +
-                                         parentWindow(w, g.fineRows, g.coarseRows, g.mapping)));
-        p.segment[i].keyWindow = windows[i].data();
+        const int64_t windows = 2 * GetParam().fine * GetParam().fine;
+        const at::Tensor q = randomTensor({windows, 2, 6, 32}).to(type);
+        const auto result = segmentedAttentionBy(forward, q, segments);
+        ASSERT_TRUE(result);
+        const auto expected = segmentedAttention(q.to(at::kDouble), rounded);
+        EXPECT_TRUE(at::allclose(result->out.to(at::kDouble), expected.out, 0, tolerance));
+        for (size_t i = 0; i < segments.size(); ++i) {
+            EXPECT_TRUE(at::allclose(segmentMass(*result, i).to(at::kDouble),
+                                     segmentMass(expected, i), 0, 1e-4));
+            if (type == at::kFloat) continue;
+            const at::Tensor validQuery = at::rand({windows, 6}) > 0.3;
+            const auto mine = receivedBy(received, q, segments[i], result->lse, validQuery);
+            ASSERT_TRUE(mine);
+            EXPECT_TRUE(at::allclose(
+                mine->to(at::kDouble),
+                receivedByKeys(q.to(at::kDouble), rounded[i], expected.lse, validQuery), 0, 1e-4));
+        }
     }
-    msaForwardHost(p);
-    // float32 sums of a dozen terms.
-    EXPECT_TRUE(at::allclose(out.to(at::kDouble), naive(q.to(at::kDouble), segments), 1e-5, 1e-5));
 }
 
 const std::vector<Shape> kUnmasked{{2, 1, WindowMapping::Raster, false},
@@ -169,14 +172,6 @@ TEST(SegmentedAttention, ReceivedSumsToTheNumberOfQueries) {
     for (const auto& segment : segments)
         sum += receivedByKeys(q, segment, result.lse, {}).sum().item<double>();
     EXPECT_NEAR(sum, 16 * 6, 1e-4);
-}
-
-TEST(MsaCheck, NamesWhatIsWrong) {
-    AtlasMsaProblem p{};
-    EXPECT_STREQ(msaCheck(p), "the problem has another version");
-    p.version = kAtlasMsaVersion;
-    p.segments = 99;
-    EXPECT_STREQ(msaCheck(p), "bad number of segments");
 }
 
 }  // namespace

@@ -68,6 +68,11 @@ TEST(Trainer, LearnsRecordsAndResumesExactly) {
     const Evaluation result = evaluateModel(folder.path() / "one", *data);
     EXPECT_EQ(result.count, 16);
     EXPECT_GE(result.right, 14);
+    EXPECT_NE(result.device.find("float32"), std::string::npos);
+    const Evaluation rounded = evaluateModel(folder.path() / "one", *data, 0,
+                                             {.device = "cpu", .precision = "bf16", .cache = {}});
+    EXPECT_NE(rounded.device.find("bfloat16"), std::string::npos);
+    EXPECT_NEAR(static_cast<double>(rounded.right), static_cast<double>(result.right), 1);
     const auto record =
         nlohmann::json::parse(loadModelConfig(folder.path() / "one").trainingRecord);
     EXPECT_EQ(record["history"].size(), 6u);
