@@ -162,21 +162,22 @@ QString RunController::writeSummary(const std::vector<Job>& jobs,
 }
 
 void RunController::probe(std::shared_ptr<const io::ColorSource> image,
-                          const engine::RunRequest& request, int scale, double x, double y) {
+                          const engine::RunRequest& request, const engine::ProbeWhere& where,
+                          double x, double y) {
     if (busy()) {
         Q_EMIT probeFailed(
             tr("The probe waits for no run: try again when the running job is done."));
         return;
     }
     if (prober_.joinable()) prober_.join();
-    prober_ = std::jthread([this, image, request, scale, x, y] {
+    prober_ = std::jthread([this, image, request, where, x, y] {
         QString error;
         std::shared_ptr<engine::ProbeResult> result;
         try {
             const auto classifier = classifierFor(request);
             const std::lock_guard forward(forwardMutex_);
             result = std::make_shared<engine::ProbeResult>(
-                engine::probeAt(*image, *classifier, request, scale, x, y));
+                engine::probeAt(*image, *classifier, request, where, x, y));
         } catch (const std::exception& problem) {
             error = QString::fromUtf8(problem.what());
         }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "engine/pipeline/classify_run.h"
-#include "engine/pipeline/probe.h"
+#include "engine/pipeline/explain.h"
 
 namespace atlas::ui {
 
@@ -52,7 +52,7 @@ class RunController : public QObject {
 
     /// Asks for a probe in the background; probeReady or probeFailed answers.
     void probe(std::shared_ptr<const io::ColorSource> image, const engine::RunRequest& request,
-               int scale, double x, double y);
+               const engine::ProbeWhere& where, double x, double y);
 
   Q_SIGNALS:
     void jobChanged(int number);

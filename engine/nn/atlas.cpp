@@ -75,14 +75,20 @@ AtlasStage::AtlasStage(WeightReader& reader, const std::string& prefix, const At
 }
 
 void AtlasStage::forward(TokenMaps& tokens, const ForwardMode& mode, const TraceRequest& request,
-                         Trace* trace, double dropPathMax) const {
+                         Trace* trace, double dropPathMax, int64_t stage) const {
     for (size_t d = 0; d < blocks_.size(); ++d) {
         const bool last = d + 1 == blocks_.size();
         ForwardMode blockMode = mode;
         if (blocks_.size() > 1)
             blockMode.dropPath =
                 dropPathMax * static_cast<double>(d) / static_cast<double>(blocks_.size() - 1);
-        blocks_[d].forward(tokens.maps, tokens.scales, blockMode, request, last ? trace : nullptr);
+        TraceRequest asked = request;
+        if (asked.probe && !asked.probe->wants(stage, static_cast<int64_t>(d),
+                                               static_cast<int64_t>(blocks_.size())))
+            asked.probe.reset();
+        if (!last) asked.attention = asked.intermediate = false;
+        const bool traced = last || asked.probe;
+        blocks_[d].forward(tokens.maps, tokens.scales, blockMode, asked, traced ? trace : nullptr);
     }
 }
 
@@ -119,7 +125,8 @@ at::Tensor Atlas::forward(const at::Tensor& image, const at::Tensor& tokenMask,
                 toWindows(state.maps[s], state.scales.geometry[s].window);
     for (size_t k = 0; k < stages_.size(); ++k) {
         Trace inner;
-        stages_[k].forward(state, mode, request, trace ? &inner : nullptr, mode.dropPath);
+        stages_[k].forward(state, mode, request, trace ? &inner : nullptr, mode.dropPath,
+                           static_cast<int64_t>(k));
         const std::string name = "stage" + std::to_string(k) + ".";
         for (const auto& [key, value] : inner)
             if (!key.starts_with("block.")) (*trace)[name + key] = value;

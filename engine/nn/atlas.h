@@ -35,7 +35,7 @@ class AtlasStage {
 
     /// Traces of the last block under their names; `dropPaths` holds one rate a block or nothing.
     void forward(TokenMaps& tokens, const ForwardMode& mode, const TraceRequest& request,
-                 Trace* trace, double dropPathMax = 0) const;
+                 Trace* trace, double dropPathMax = 0, int64_t stage = 0) const;
 
     const std::vector<AtlasBlock>& blocks() const { return blocks_; }
 

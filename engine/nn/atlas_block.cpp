@@ -181,6 +181,7 @@ struct AtlasBlock::Pass {
         std::vector<int64_t> sources{i};
         std::vector<KeySegment> segments{segment(i, keyValue(i), g.rows)};
         for (int64_t t = count() - 1; t > i; --t) {
+            if (scales.first + t == request.scaleOff) continue;
             sources.push_back(t);
             segments.push_back(segment(t, shared[static_cast<size_t>(t)], g.rows));
         }
@@ -198,10 +199,15 @@ struct AtlasBlock::Pass {
         const int64_t side = geometry(i).side / fine.rows;
         const at::Tensor q = query(i, side);
         const KeySegment keys = segment(i - 1, keyValue(i - 1), fine.rows);
-        const SegmentedAttention result = segmentedAttention(q, {keys});
+        const bool off = scales.first + i - 1 == request.scaleOff;
+        SegmentedAttention result;
+        if (off)  // no keys: the projection's bias alone
+            result.out = at::zeros_like(q);
+        else
+            result = segmentedAttention(q, {keys});
         finish(i, result.out, side, fine.rows);
         keepMap("block.finer_to_coarser.scale", i);
-        if (!attentionTraced()) return;
+        if (!attentionTraced() || off) return;
         const at::Tensor validQuery = valid(i).defined() ? toWindows(valid(i), side) : at::Tensor();
         const at::Tensor received =
             toRaster(receivedByKeys(q, keys, result.lse, validQuery), fine.window, fine.rows);
@@ -247,7 +253,8 @@ struct AtlasBlock::Pass {
             const int64_t seen = parentWindow(window, g.rows, keys.rows, block.mapping_);
             at::Tensor windows =
                 at::zeros({keys.windows(), keys.tokensPerWindow()}, result.lse.options());
-            windows[seen] = attentionOfQuery(q, segments[s], result.lse, window, token, seen);
+            windows[seen] =
+                attentionOfQuery(q, segments[s], result.lse, window, token, seen, at.head);
             (*trace)["probe.k" + std::to_string(scales.first + sources[s])] =
                 toRaster(windows, keys.window, keys.rows);
         }

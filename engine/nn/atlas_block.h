@@ -9,16 +9,10 @@
 
 #include "engine/nn/atlas_config.h"
 #include "engine/nn/layers.h"
+#include "engine/nn/probe_point.h"
 #include "engine/nn/segmented_attention.h"
 
 namespace atlas::engine {
-
-/// One token of one scale, counted from the finest scale of the whole network.
-struct ProbePoint {
-    int64_t scale = 0;
-    int64_t row = 0;
-    int64_t column = 0;
-};
 
 /// Which products a forward pass records (in the last block of each stage).
 struct TraceRequest {
@@ -26,6 +20,8 @@ struct TraceRequest {
     bool contributions = false;       ///< per token and class (spec 12)
     bool intermediate = false;        ///< everything in the golden files
     std::optional<ProbePoint> probe;  ///< one token's own attention: probe.kT maps
+    /// What if: this scale's keys are masked for the queries of all other scales (pooling stays).
+    int64_t scaleOff = -1;
 };
 
 /// The scales a block sees and where their valid tokens are.

@@ -28,6 +28,12 @@ ScaleMap mapOf(const at::Tensor& map) {
     return {plain.size(0), {values, values + plain.numel()}};
 }
 
+std::vector<float> floatsOf(const at::Tensor& tensor) {
+    const at::Tensor plain = tensor.to(at::kCPU).to(at::kFloat).contiguous();
+    const float* values = plain.const_data_ptr<float>();
+    return {values, values + plain.numel()};
+}
+
 /// What LibTorch throws where memory is short, on any device.
 bool isOutOfMemory(const std::exception& error) {
     if (dynamic_cast<const std::bad_alloc*>(&error)) return true;
@@ -109,24 +115,43 @@ class AtlasClassifier : public Classifier {
         });
     }
 
-    std::vector<ScaleMap> probe(const ContextPixels& context, int scale, int64_t row,
-                                int64_t column) const override {
+    ContextAnalysis analyse(const ContextPixels& context,
+                            const AnalysisRequest& asked) const override {
         const at::NoGradGuard noGradient;
-        const size_t scales = config_.tokenSidesPx().size();
-        std::vector<ScaleMap> maps(scales);
-        if (!anyValid(context) || scale < 0 || static_cast<size_t>(scale) >= scales) return maps;
-        RunnerRequest request;
-        request.probe = ProbePoint{scale, row, column};
-        const Trace trace =
-            runner()
-                .run(batch_.images({context}, {0}), batch_.masks({context}, {0}), request)
-                .trace;
-        for (size_t k = 0; k < scales; ++k) {
-            const auto found = trace.find("stage0.probe.k" + std::to_string(k));
-            if (found != trace.end())
-                maps[k] = mapOf(cropped(found->second, static_cast<int64_t>(k)));
+        const auto scales = static_cast<int>(config_.tokenSidesPx().size());
+        if (asked.probe && (asked.probe->scale < 0 || asked.probe->scale >= scales))
+            throw ModelError("the model has no scale " + std::to_string(asked.probe->scale));
+        if (asked.scaleOff >= scales)
+            throw ModelError("the model has no scale " + std::to_string(asked.scaleOff));
+        ContextAnalysis result;
+        if (!anyValid(context)) return result;
+        at::Tensor mask = batch_.masks({context}, {0});
+        if (!asked.tokenMask.empty()) {
+            if (static_cast<int64_t>(asked.tokenMask.size()) != mask.numel())
+                throw ModelError("a token mask has the wrong size");
+            mask = mask * at::from_blob(const_cast<uint8_t*>(asked.tokenMask.data()), mask.sizes(),
+                                        at::kByte);
         }
-        return maps;
+        if (!mask.any().item<bool>()) return result;
+        RunnerRequest request;
+        request.probe = asked.probe;
+        request.contributions = asked.contributions;
+        request.scaleOff = asked.scaleOff;
+        const RunnerOutput output = runner().run(batch_.images({context}, {0}), mask, request);
+        result.logits = floatsOf(output.logits);
+        result.probabilities = floatsOf(output.logits.softmax(1));
+        if (asked.probe) result.probe = probeMaps(output.trace, *asked.probe);
+        if (!asked.contributions) return result;
+        result.baseline = floatsOf(output.trace.at("baseline"));
+        at::Tensor valid = mask[0].to(at::kBool);
+        for (int k = 0; k < scales; ++k) {
+            const auto found = output.trace.find("contributions.scale" + std::to_string(k));
+            if (found != output.trace.end())
+                result.contributions.push_back(
+                    gridOf(found->second, k, valid.size(0), valid.size(1), valid));
+            valid = coarserMask(valid);
+        }
+        return result;
     }
 
     WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
@@ -238,16 +263,33 @@ class AtlasClassifier : public Classifier {
         }
     }
 
+    /// Of the stage that was asked for, or the first that holds the scale.
+    std::vector<ScaleMap> probeMaps(const Trace& trace, const ProbePoint& point) const {
+        const size_t scales = config_.tokenSidesPx().size();
+        std::vector<ScaleMap> maps(scales);
+        const std::string prefix =
+            "stage" + std::to_string(std::max<int64_t>(0, point.stage)) + ".probe.k";
+        for (size_t k = 0; k < scales; ++k) {
+            const auto found = trace.find(prefix + std::to_string(k));
+            if (found != trace.end())
+                maps[k] = mapOf(cropped(found->second, static_cast<int64_t>(k)));
+        }
+        return maps;
+    }
+
+    /// [h, w] bool: tokens of the next coarser scale with a valid one below.
+    at::Tensor coarserMask(const at::Tensor& valid) const {
+        const int64_t r = config_.network.poolRatio, h = valid.size(0), w = valid.size(1);
+        const at::Tensor padded =
+            at::constant_pad_nd(valid.to(at::kFloat), {0, (r - w % r) % r, 0, (r - h % r) % r});
+        return at::max_pool2d(padded.unsqueeze(0).unsqueeze(0), {r, r}, {r, r})[0][0] > 0;
+    }
+
     WholeResult readWhole(const WholeImage& image, const RunnerOutput& output) const {
         WholeResult result;
-        const auto copy = [](const at::Tensor& t) {
-            const at::Tensor plain = t.to(at::kFloat).contiguous().flatten();
-            const float* values = plain.const_data_ptr<float>();
-            return std::vector<float>(values, values + plain.numel());
-        };
-        result.logits = copy(output.logits);
-        result.probabilities = copy(output.logits.softmax(1));
-        result.baseline = copy(output.trace.at("baseline"));
+        result.logits = floatsOf(output.logits);
+        result.probabilities = floatsOf(output.logits.softmax(1));
+        result.baseline = floatsOf(output.trace.at("baseline"));
         result.windowsSkipped = output.windowsSkipped;
         result.tokenBytes = output.tokenBytes;
         result.scratchTraffic = output.scratchTraffic;
@@ -282,10 +324,7 @@ class AtlasClassifier : public Classifier {
                 result.received.push_back(
                     gridOf(total->second / (mean > 0 ? mean : 1), k, h, w, valid));
             }
-            const int64_t r = network.poolRatio;
-            const at::Tensor padded =
-                at::constant_pad_nd(valid.to(at::kFloat), {0, (r - w % r) % r, 0, (r - h % r) % r});
-            valid = at::max_pool2d(padded.unsqueeze(0).unsqueeze(0), {r, r}, {r, r})[0][0] > 0;
+            valid = coarserMask(valid);
         }
         std::vector<at::Tensor> shares;
         for (int k = 0; k < result.scales; ++k) {

@@ -388,7 +388,11 @@ class AtlasRunner::Pass {
             record.prefix = "stage" + std::to_string(k) + ".";
             record.first = first_;
             record.maps = request_.attention && lastOfStage;
-            if (lastOfStage) record.probe = request_.probe;
+            record.scaleOff = request_.scaleOff;
+            if (request_.probe &&
+                request_.probe->wants(static_cast<int64_t>(k), static_cast<int64_t>(d),
+                                      static_cast<int64_t>(stage.size())))
+                record.probe = request_.probe;
             const PackedBlock* next = lastOfStage ? nullptr : &stage[d + 1];
             runBlock(stage[d], next, record);
             if (next) save(static_cast<int64_t>(k), static_cast<int64_t>(d) + 1, false);

@@ -38,6 +38,7 @@ struct RunnerRequest {
     bool attention = false;
     bool contributions = false;
     std::optional<ProbePoint> probe;
+    int64_t scaleOff = -1;  ///< as TraceRequest
 };
 
 struct RunnerOptions {

@@ -164,6 +164,7 @@ void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& s
                                          layout.validOf(slot)};
         std::vector<KeySource> seen{{i, slot}};
         for (size_t t = scales.size() - 1; t > i; --t) {
+            if (record.first + static_cast<int64_t>(t) == record.scaleOff) continue;
             const TokenScale& coarse = *scales[t].layout;
             const int64_t parent =
                 parentWindow(window.row * layout.geometry.rows + window.column,
@@ -275,9 +276,13 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
         tasks.push_back(task);
     }
     const int64_t heads = block.heads();
+    const bool off = record.first + static_cast<int64_t>(i) == record.scaleOff;
     if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
-    attend(tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
-    if (record.maps) {
+    if (off)  // no keys: the projection's bias alone
+        std::fill_n(attended_.data(), tileRows * stride_, 0.0f);
+    else
+        attend(tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
+    if (record.maps && !off) {
         const auto k = static_cast<int64_t>(i);
         float* map = mapOf(*record.trace, pairName(record, "received_up", k + 1, k), fine);
         float* total = mapOf(
@@ -452,7 +457,9 @@ void BlockRunner::recordProbe(const AttentionRecord& record,
     int64_t keys = 0;
     for (int s = 0; s < tasks[n].segments; ++s) keys += tasks[n].segment[s].count;
     std::vector<float> weights(static_cast<size_t>(keys), 0), ignored(static_cast<size_t>(dim_));
-    for (int64_t h = 0; h < heads; ++h) {
+    const int64_t firstHead = std::max<int64_t>(0, at.head),
+                  lastHead = at.head < 0 ? heads : std::min(heads, at.head + 1);
+    for (int64_t h = firstHead; h < lastHead; ++h) {
         AttentionTask task = tasks[n];
         const int64_t size = dim_ / heads, offset = h * size;
         task.q += token * stride_ + offset;
@@ -478,7 +485,8 @@ void BlockRunner::recordProbe(const AttentionRecord& record,
                                std::to_string(record.first + static_cast<int64_t>(source.scale)),
                            seen);
         for (int64_t t = 0; t < seen.tokens(); ++t)
-            map[placeOf(seen, source.slot, t)] = *value++ / static_cast<float>(heads);
+            map[placeOf(seen, source.slot, t)] =
+                *value++ / static_cast<float>(std::max<int64_t>(1, lastHead - firstHead));
     }
 }
 

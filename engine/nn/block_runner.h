@@ -58,13 +58,15 @@ struct KeySource {
     int64_t slot = 0;
 };
 
-/// Attention products of a block, as raster maps [images, side, side] (spec 8).
+/// Attention products of a block, as raster maps [images, side, side] (spec 8), and which keys it
+/// goes without.
 struct AttentionRecord {
     Trace* trace = nullptr;
     std::string prefix;  ///< of the names, "stage0."
     int64_t first = 0;   ///< number of the finest scale of the stage in the whole network
     bool maps = false;   ///< mass and received
     std::optional<ProbePoint> probe;
+    int64_t scaleOff = -1;  ///< of the whole network: no other scale sees its keys
 };
 
 /// With the buffers of one run at a time.

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model folder, opened and ready to classify contexts. Plain types only: users of this header
-// need no LibTorch. One thread at a time may call classify() and probe().
+// need no LibTorch. One thread at a time may call
+// classify() and analyse().
 #pragma once
 
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "engine/nn/model_config.h"
+#include "engine/nn/probe_point.h"
 
 namespace atlas::engine {
 
@@ -34,6 +37,35 @@ struct ContextResult {
     /// stage, last block); over t they sum to 1 at valid tokens.
     std::vector<ScaleMap> mass;
     std::vector<float> meanMass;  ///< of `mass`, over valid tokens, one a scale
+};
+
+/// A map over the tokens of one scale that lie in the image; NaN where no token takes part.
+struct TokenGrid {
+    int scale = 0;
+    int64_t rows = 0, columns = 0;
+    int bands = 1;
+    std::vector<float> values;  ///< [bands, rows, columns]
+};
+
+/// What is asked about one context, and what is changed in it before.
+struct AnalysisRequest {
+    std::optional<ProbePoint> probe;
+    bool contributions = false;
+    int scaleOff = -1;  ///< no other scale sees the keys of this one (pooling stays)
+    /// Finest tokens that take part, [side, side] of ceil(patchSizePx / 16); empty: those with
+    /// data.
+    std::vector<uint8_t> tokenMask;
+};
+
+struct ContextAnalysis {
+    std::vector<float> logits, probabilities;  ///< empty where no token takes part
+    /// What the probed token attends to: a map for each scale that it sees, empty (side 0) for the
+    /// others. Finest first. The weights sum to 1.
+    std::vector<ScaleMap> probe;
+    /// Spec 12: what each token gives to each class's logit, a band a class, of the scales that the
+    /// head reads; with `baseline` they sum to the logits.
+    std::vector<TokenGrid> contributions;
+    std::vector<float> baseline;
 };
 
 struct ClassifierOptions {
@@ -71,14 +103,6 @@ struct WholeOptions {
 /// May throw, which cancels; a later call with the same key goes on from the last checkpoint.
 using WholeProgress = std::function<void(const char* part, double done)>;
 
-/// A map over the tokens of one scale that lie in the image; NaN where no token takes part.
-struct TokenGrid {
-    int scale = 0;
-    int64_t rows = 0, columns = 0;
-    int bands = 1;
-    std::vector<float> values;  ///< [bands, rows, columns]
-};
-
 struct WholeResult {
     std::vector<float> probabilities, logits;
     std::vector<float> baseline;      ///< of each class: the logit without any token
@@ -112,10 +136,9 @@ class Classifier {
     virtual std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
                                                 bool attention) const = 0;
 
-    /// What one token of `scale` attends to in the first stage that holds it: a map for each scale
-    /// that it sees, empty (side 0) for the others. Finest first. The weights sum to 1.
-    virtual std::vector<ScaleMap> probe(const ContextPixels& context, int scale, int64_t row,
-                                        int64_t column) const = 0;
+    /// One context, looked into. On the processor, in float32. Throws ModelError.
+    virtual ContextAnalysis analyse(const ContextPixels& context,
+                                    const AnalysisRequest& request) const = 0;
 
     /// Runs on the processor, in float32 blocks, whatever the device. Throws ModelError.
     virtual WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,

@@ -201,14 +201,15 @@ at::Tensor receivedByKeys(const at::Tensor& q, const KeySegment& segment, const 
 }
 
 at::Tensor attentionOfQuery(const at::Tensor& q, const KeySegment& segment, const at::Tensor& lse,
-                            int64_t window, int64_t query, int64_t keyWindow) {
+                            int64_t window, int64_t query, int64_t keyWindow, int64_t head) {
     KeySegment one = segment;
     one.k = segment.k.slice(0, keyWindow, keyWindow + 1);
     if (segment.valid.defined()) one.valid = segment.valid.slice(0, keyWindow, keyWindow + 1);
     const auto pick = [&](const at::Tensor& x) {
         return x.slice(0, window, window + 1).slice(2, query, query + 1);
     };
-    return (logits(pick(q), one) - pick(lse.unsqueeze(-1))).exp().nan_to_num(0).mean(1).flatten();
+    const at::Tensor weights = (logits(pick(q), one) - pick(lse.unsqueeze(-1))).exp().nan_to_num(0);
+    return (head < 0 ? weights.mean(1) : weights.select(1, head)).flatten();
 }
 
 }  // namespace atlas::engine

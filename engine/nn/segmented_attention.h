@@ -50,8 +50,9 @@ at::Tensor segmentMass(const SegmentedAttention& result, size_t index);
 at::Tensor receivedByKeys(const at::Tensor& q, const KeySegment& segment, const at::Tensor& lse,
                           const at::Tensor& validQuery);
 
-/// Weights of one query, mean over heads: [keys of its window]. `window` counts query windows.
+/// Weights of one query, of one head or (-1) the mean over heads: [keys of its window]. `window`
+/// counts query windows.
 at::Tensor attentionOfQuery(const at::Tensor& q, const KeySegment& segment, const at::Tensor& lse,
-                            int64_t window, int64_t query, int64_t keyWindow);
+                            int64_t window, int64_t query, int64_t keyWindow, int64_t head = -1);
 
 }  // namespace atlas::engine

@@ -209,7 +209,7 @@ void MainWindow::probe(const QPointF& point) {
     }
     probing_ = true;
     statusBar()->showMessage(tr("Asking the network …"), 3000);
-    runs_->probe(image_, shownRequest_, scale_, point.x(), point.y());
+    runs_->probe(image_, shownRequest_, {.scale = scale_}, point.x(), point.y());
 }
 
 void MainWindow::showProbe(const engine::ProbeResult& result) {

@@ -3,6 +3,7 @@
 // files, checkpoints and cancelling; and what `atlasCost` counts against the specification's table.
 #include "engine/nn/atlas_runner.h"
 
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
@@ -113,6 +114,62 @@ TEST_P(RunnerShapes, EqualsThePlainForward) {
 
 INSTANTIATE_TEST_SUITE_P(Mappings, RunnerShapes,
                          testing::Values(WindowMapping::Raster, WindowMapping::Nested));
+
+TEST(Runner, GoesWithoutAScaleAsThePlainForwardDoes) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(8);
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    const at::Tensor image = at::randn({1, 3, 1030, 700});
+    const at::Tensor whole = pair.runner.run(image, {}, RunnerRequest{}).logits;
+    for (int64_t off : {0, 1, 2}) {
+        TraceRequest request;
+        request.attention = request.contributions = true;
+        request.scaleOff = off;
+        Trace expected;
+        pair.network.forward(image, {}, request, &expected);
+        RunnerRequest asked = kAll;
+        asked.scaleOff = off;
+        const RunnerOutput output = pair.runner.run(image, {}, asked);
+        expectEqual(output.trace, expected);
+        EXPECT_GT((output.logits - whole).abs().max().item<double>(), 1e-5) << off;
+        for (const auto& [name, map] : output.trace)  // nobody else looks at it
+            if (name.find(".mass.q") != std::string::npos &&
+                name.ends_with(".k" + std::to_string(off)) &&
+                name.find("q" + std::to_string(off) + ".") == std::string::npos) {
+                EXPECT_EQ(map.abs().max().item<double>(), 0) << name;
+            }
+    }
+}
+
+TEST(Runner, ProbesEveryBlockAndHead) {
+    const at::NoGradGuard noGradient;
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    const at::Tensor image = at::randn({1, 3, 512, 512});
+    for (int64_t stage : {0, 1})
+        for (int64_t block = 0;
+             block < pair.network.config().stages[static_cast<size_t>(stage)].depth; ++block) {
+            at::Tensor mean;
+            const int64_t heads = pair.network.config().stages[static_cast<size_t>(stage)].heads;
+            for (int64_t head = -1; head < heads; ++head) {
+                TraceRequest request;
+                request.probe = ProbePoint{1, 3, 5, stage, block, head};
+                Trace expected;
+                pair.network.forward(image, {}, request, &expected);
+                RunnerRequest asked;
+                asked.probe = request.probe;
+                const Trace trace = pair.runner.run(image, {}, asked).trace;
+                const std::string name = "stage" + std::to_string(stage) + ".probe.k1";
+                ASSERT_TRUE(trace.contains(name));
+                const at::Tensor map = trace.at(name);
+                EXPECT_TRUE(at::allclose(map, expected.at(name).view_as(map), 0, 1e-5)) << name;
+                if (head < 0)
+                    mean = map * static_cast<double>(heads);
+                else
+                    mean = mean - map;
+            }
+            EXPECT_LE(mean.abs().max().item<double>(), 1e-5);  // the mean is that of the heads
+        }
+}
 
 TEST(Runner, ProbeGivesTheWeightsOfOneToken) {
     const at::NoGradGuard noGradient;

@@ -184,9 +184,26 @@ TEST(Classifier, SumsToOneAndProbesTheContext) {
     EXPECT_EQ(results[0].received[0].side, 8);
     EXPECT_EQ(results[0].received[1].side, 4);
     float seen = 0;
-    for (const auto& map : classifier->probe(context, 0, 3, 5))
+    AnalysisRequest request;
+    request.probe = ProbePoint{0, 3, 5};
+    request.contributions = true;
+    const ContextAnalysis analysis = classifier->analyse(context, request);
+    for (const auto& map : analysis.probe)
         for (float v : map.values) seen += v;
     EXPECT_NEAR(seen, 1, 1e-5);
+    for (size_t c = 0; c < 3; ++c) {
+        EXPECT_NEAR(analysis.probabilities[c], results[0].probabilities[c], 1e-5);
+        float logit = analysis.baseline[c];
+        for (const auto& grid : analysis.contributions)
+            for (int64_t i = 0; i < grid.rows * grid.columns; ++i)
+                logit += grid.values[c * static_cast<size_t>(grid.rows * grid.columns) +
+                                     static_cast<size_t>(i)];
+        EXPECT_NEAR(logit, analysis.logits[c], 1e-4 * std::max(1.0f, std::abs(logit)));
+    }
+    EXPECT_TRUE(classifier->analyse(empty, request).probabilities.empty());
+    request.tokenMask = {1, 2, 3};
+    EXPECT_NE(errorOf([&] { classifier->analyse(context, request); }).find("mask"),
+              std::string::npos);
 }
 
 /// 16-bit networks take the way of a GPU: bytes to the device, normalised there, halves of a batch

@@ -173,9 +173,9 @@ class NarrowClassifier : public Classifier {
         if (contexts.size() > most_) throw OutOfMemory("out of memory");
         return real_->classify(contexts, attention);
     }
-    std::vector<ScaleMap> probe(const ContextPixels& context, int scale, int64_t row,
-                                int64_t column) const override {
-        return real_->probe(context, scale, row, column);
+    ContextAnalysis analyse(const ContextPixels& context,
+                            const AnalysisRequest& request) const override {
+        return real_->analyse(context, request);
     }
     WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
                               const WholeProgress& progress) const override {
