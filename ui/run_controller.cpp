@@ -37,7 +37,8 @@ RunController::RunController(std::shared_ptr<io::TileCache> cache, QObject* pare
 RunController::~RunController() {
     worker_.request_stop();
     if (worker_.joinable()) worker_.join();
-    if (prober_.joinable()) prober_.join();
+    asker_.request_stop();
+    if (asker_.joinable()) asker_.join();
 }
 
 int RunController::enqueue(const engine::RunRequest& request) {
@@ -161,36 +162,40 @@ QString RunController::writeSummary(const std::vector<Job>& jobs,
                           : QString::fromStdString(csv.string() + ": cannot be written");
 }
 
-void RunController::probe(std::shared_ptr<const io::ColorSource> image,
-                          const engine::RunRequest& request, const engine::ProbeWhere& where,
-                          double x, double y) {
-    if (busy()) {
-        Q_EMIT probeFailed(
-            tr("The probe waits for no run: try again when the running job is done."));
+void RunController::ask(const engine::RunRequest& request, Question work) {
+    if (busy() || asking_) {
+        Q_EMIT questionFailed(busy()
+                                  ? tr("The network is busy with a run: ask again when it is done.")
+                                  : tr("The network is still busy with the last question."));
         return;
     }
-    if (prober_.joinable()) prober_.join();
-    prober_ = std::jthread([this, image, request, where, x, y] {
+    if (asker_.joinable()) asker_.join();
+    asking_ = true;
+    Q_EMIT askingChanged();
+    asker_ = std::jthread([this, request, work = std::move(work)](const std::stop_token& stop) {
         QString error;
-        std::shared_ptr<engine::ProbeResult> result;
+        Answer answer;
         try {
             const auto classifier = classifierFor(request);
             const std::lock_guard forward(forwardMutex_);
-            result = std::make_shared<engine::ProbeResult>(
-                engine::probeAt(*image, *classifier, request, where, x, y));
+            answer = work(*classifier, stop);
         } catch (const std::exception& problem) {
             error = QString::fromUtf8(problem.what());
         }
         QMetaObject::invokeMethod(
             this,
-            [this, result, error] {
-                if (result)
-                    Q_EMIT probeReady(result);
-                else
-                    Q_EMIT probeFailed(error);
+            [this, answer, error] {
+                asking_ = false;
+                if (answer) answer();
+                Q_EMIT askingChanged();
+                if (!error.isEmpty()) Q_EMIT questionFailed(error);
             },
             Qt::QueuedConnection);
     });
+}
+
+void RunController::stopAsking() {
+    asker_.request_stop();
 }
 
 }  // namespace atlas::ui

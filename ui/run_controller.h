@@ -5,12 +5,13 @@
 #include <QObject>
 #include <QTimer>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <thread>
 #include <vector>
 
+#include "engine/nn/classifier.h"
 #include "engine/pipeline/classify_run.h"
-#include "engine/pipeline/explain.h"
 
 namespace atlas::ui {
 
@@ -50,16 +51,22 @@ class RunController : public QObject {
     /// Returns an error text, or an empty one.
     static QString writeSummary(const std::vector<Job>& jobs, const std::filesystem::path& csv);
 
-    /// Asks for a probe in the background; probeReady or probeFailed answers.
-    void probe(std::shared_ptr<const io::ColorSource> image, const engine::RunRequest& request,
-               const engine::ProbeWhere& where, double x, double y);
+    /// Asks the network of `request` something in the background, one question at a time: `work`
+    /// runs in a thread and returns what is then done in the GUI thread; questionFailed says why
+    /// there is no answer (a run is going on, or what `work` threw).
+    using Answer = std::function<void()>;
+    using Question = std::function<Answer(const engine::Classifier&, std::stop_token)>;
+    void ask(const engine::RunRequest& request, Question work);
+    /// Of the question that is being asked; its answer then still arrives, as `work` has it.
+    void stopAsking();
+    bool asking() const { return asking_; }
 
   Q_SIGNALS:
     void jobChanged(int number);
     void jobFinished(int number);
     void queueFinished();
-    void probeReady(std::shared_ptr<atlas::engine::ProbeResult> result);
-    void probeFailed(QString error);
+    void askingChanged();
+    void questionFailed(QString error);
 
   private:
     void startNext();
@@ -71,7 +78,8 @@ class RunController : public QObject {
     std::vector<Job> jobs_;
     std::shared_ptr<engine::ClassifyRun> current_;
     int currentNumber_ = -1;
-    std::jthread worker_, prober_;
+    std::jthread worker_, asker_;
+    bool asking_ = false;
     std::mutex modelMutex_;    ///< guards the four below
     std::mutex forwardMutex_;  ///< one forward pass at a time
     std::shared_ptr<engine::Classifier> model_;

@@ -72,7 +72,8 @@ bool StepsPlayer::waitingDone(const QString& verb) const {
     if (verb == "open") return !window_->opening() && window_->canvas()->settled();
     if (verb == "run" || verb == "folderRun")
         return !window_->runs()->busy() && window_->canvas()->settled();
-    if (verb == "probe") return !window_->probing();
+    if (verb == "probe" || verb == "whatIf" || verb == "contributions" || verb == "faithfulness")
+        return !window_->probing();
     if (verb == "screenshot" || verb == "quit" || verb == "expect" || verb == "start") return true;
     return window_->canvas()->settled();
 }
@@ -140,7 +141,28 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
     } else if (verb == "scale") {
         window_->setScale(value.toInt());
     } else if (verb == "probe") {
-        window_->probe({object.value("x").toDouble(), object.value("y").toDouble()});
+        window_->probe({object.value("x").toDouble(), object.value("y").toDouble()},
+                       object.value("second").toBool());
+    } else if (verb == "whatIf") {
+        engine::WhatIf change;
+        const QString what = object.value("change").toString();
+        if (what == "scaleOff")
+            change.change = engine::WhatIf::Change::ScaleOff;
+        else if (what == "mask")
+            change.change = engine::WhatIf::Change::MaskTokens;
+        else if (what != "blur")
+            return false;
+        change.scale = object.value("scale").toInt();
+        const auto r = object.value("region").toArray();
+        change.region = {r.at(0).toInt(), r.at(1).toInt(), r.at(2).toInt(), r.at(3).toInt()};
+        window_->whatIf(change);
+    } else if (verb == "contributions") {
+        window_->contributions();
+    } else if (verb == "faithfulness") {
+        engine::FaithfulnessOptions options;
+        options.contexts = object.value("contexts").toInt(options.contexts);
+        options.randomOrders = object.value("randomOrders").toInt(options.randomOrders);
+        window_->faithfulness(options);
     } else if (verb == "click" || verb == "hover" || verb == "drag" || verb == "wheel") {
         return mouse(verb, object);
     } else if (verb == "key") {

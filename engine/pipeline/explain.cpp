@@ -172,8 +172,8 @@ ContextView contextAt(const io::ColorSource& image, const ModelConfig& model,
                       const RunRequest& asked, double x, double y) {
     if (asked.wholeImage)
         throw std::runtime_error(
-            "this looks into contexts of the model's size; a run over the area as one has "
-            "attention and contribution layers instead");
+            "the probe and its companions look into contexts of the model's size; a run over the "
+            "area as one has attention and contribution layers instead");
     RunRequest request = asked;
     request.mask = false;
     const RunPlan plan = planRun(image, model, request);

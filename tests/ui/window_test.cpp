@@ -5,6 +5,7 @@
 
 #include <QApplication>
 #include <QFile>
+#include <QJsonArray>
 #include <QJsonObject>
 #include <QSettings>
 #include <QStandardPaths>
@@ -191,6 +192,133 @@ TEST_F(WindowTest, ClassifiesAndDrawsEachLayer) {
     // Opened again, the image shows its run at once.
     open("synthetic:size=4096,seed=21");
     EXPECT_TRUE(values()["layers"].toObject().contains("prediction"));
+}
+
+TEST_F(WindowTest, TheExplorerAsksTheNetworkAboutOnePlace) {
+    open("synthetic:size=4096,seed=21");
+    auto* explorer = window_->findChild<ExplorerPanel*>("explorer.panel");
+    window_->actionNamed("view.explore")->trigger();
+    EXPECT_EQ(window_->findChild<QCheckBox*>("explorer.scale0"), nullptr);
+    window_->contributions();
+    EXPECT_TRUE(window_->message().contains("Run a model first"));
+    ASSERT_TRUE(window_->runPanel()->chooseModel("scenes"));
+    window_->startRun();
+    QTest::qWait(50);
+    ASSERT_TRUE(settle());
+    QTest::qWait(200);
+
+    // The scale mixer drives the layers, and follows the zoom.
+    auto* second = window_->findChild<QCheckBox*>("explorer.scale1");
+    ASSERT_NE(second, nullptr);
+    EXPECT_EQ(second->text(), "s1: 32 m tokens, sees 256 m");
+    second->click();
+    window_->findChild<QSlider*>("explorer.opacity1")->setValue(30);
+    const auto attention = [&](int k) {
+        return values()["layers"].toObject()[QString("attention%1").arg(k)].toObject();
+    };
+    EXPECT_TRUE(attention(1)["visible"].toBool());
+    EXPECT_NEAR(attention(1)["opacity"].toDouble(), 0.3, 1e-9);
+    window_->findChild<QCheckBox*>("explorer.followZoom")->click();
+    window_->canvas()->goTo({2048, 2048}, 0.12);  // 128 m are 256 px: 31 on the screen
+    EXPECT_TRUE(attention(2)["visible"].toBool());
+    window_->canvas()->goTo({2048, 2048}, 1.5);  // 8 m are 16 px: 24 on the screen
+    EXPECT_TRUE(attention(0)["visible"].toBool());
+    EXPECT_FALSE(attention(2)["visible"].toBool());
+    window_->findChild<QCheckBox*>("explorer.followZoom")->click();
+    window_->canvas()->fit();
+
+    // A click probes, Shift-click adds a second probe; another head asks again.
+    window_->actionNamed("tool.probe")->trigger();
+    const auto click = [&](double x, double y, Qt::KeyboardModifiers keys) {
+        QTest::mouseClick(window_->canvas(), Qt::LeftButton, keys,
+                          window_->canvas()->transform().viewFromImage({x, y}).toPoint());
+        ASSERT_TRUE(settle());
+        QTest::qWait(50);
+    };
+    click(1500, 1500, {});
+    const QJsonObject mean = values()["probe"].toObject();
+    click(3000, 500, Qt::ShiftModifier);
+    EXPECT_TRUE(values()["layers"].toObject().contains("probe0"));
+    EXPECT_TRUE(values()["layers"].toObject().contains("probeB0"));
+    EXPECT_TRUE(values()["inspector"].toString().contains("Probe B"));
+    double sum = 0;
+    for (int k = 0; k < 3; ++k)
+        sum += values()["probe"].toObject()[QString("b_mass%1").arg(k)].toDouble();
+    EXPECT_NEAR(sum, 1, 1e-3);
+    double heads = 0;
+    for (int head : {1, 2}) {
+        window_->findChild<QComboBox*>("explorer.head")->setCurrentIndex(head);
+        ASSERT_TRUE(settle());
+        QTest::qWait(50);
+        heads += values()["probe"].toObject()["mass1"].toDouble() / 2;
+    }
+    EXPECT_NEAR(heads, mean["mass1"].toDouble(), 1e-4);
+
+    // What if: without a scale, and with the drawn rectangle blurred.
+    QTest::mouseClick(window_->findChild<QPushButton*>("explorer.blur"), Qt::LeftButton);
+    EXPECT_TRUE(window_->message().contains("Draw a rectangle"));
+    window_->canvas()->setRegion({1100, 1100, 300, 300});
+    QTest::mouseClick(window_->findChild<QPushButton*>("explorer.blur"), Qt::LeftButton);
+    ASSERT_TRUE(settle());
+    QTest::qWait(50);
+    EXPECT_EQ(values()["explorer"].toObject()["change"].toString(),
+              "region of 150 m x 150 m blurred");
+    window_->findChild<QComboBox*>("explorer.scaleOff")->setCurrentIndex(1);
+    QTest::mouseClick(window_->findChild<QPushButton*>("explorer.tryScaleOff"), Qt::LeftButton);
+    ASSERT_TRUE(settle());
+    QTest::qWait(50);
+    const QJsonObject asked = values()["explorer"].toObject();
+    const auto classifier =
+        engine::Classifier::open(kModels / "scenes", {.device = "cpu", .cache = {}});
+    engine::RunRequest request;
+    request.modelDir = kModels / "scenes";
+    const auto source = io::openImage("synthetic:size=4096,seed=21", {});
+    const io::ColorSource image(source, io::defaultDisplay(source->info()),
+                                std::make_shared<io::TileCache>(size_t{64} << 20));
+    const auto direct = engine::whatIf(image, *classifier, request,
+                                       {engine::WhatIf::Change::ScaleOff, 1, {}}, 1500, 1500);
+    for (int c = 0; c < 10; ++c)
+        EXPECT_NEAR(asked["after"].toArray().at(c).toDouble(), direct.after[static_cast<size_t>(c)],
+                    1e-5);
+    auto* table = window_->findChild<QTableWidget*>("explorer.changes");
+    EXPECT_TRUE(table->isVisible());
+    EXPECT_EQ(table->rowCount(), 5);
+
+    // Contributions are drawn over the context and add up.
+    window_->setLayer("attention0", {{"visible", false}});
+    window_->setLayer("prediction", {{"visible", false}});
+    window_->setLayer("probe0", {{"visible", false}});
+    window_->setLayer("attention1", {{"visible", false}});
+    const QImage plain = drawn();
+    QTest::mouseClick(window_->findChild<QPushButton*>("explorer.contributions"), Qt::LeftButton);
+    ASSERT_TRUE(settle());
+    QTest::qWait(50);
+    ASSERT_TRUE(window_->setLayer("gives2", {{"opacity", 1.0}}));
+    EXPECT_TRUE(
+        values()["layers"].toObject()["gives2"].toObject()["title"].toString().contains("adds to"));
+    const QImage with = drawn();
+    EXPECT_GT(difference(at(plain, 1500, 1500), at(with, 1500, 1500)), 12);
+    EXPECT_LE(difference(at(plain, 3000, 3000), at(with, 3000, 3000)), 2);
+
+    // Faithfulness ends with a verdict on each map; while it is measured it can be stopped.
+    engine::FaithfulnessOptions options;
+    options.contexts = 2;
+    options.randomOrders = 1;
+    window_->faithfulness(options);
+    EXPECT_TRUE(window_->findChild<QPushButton*>("explorer.stop")->isVisible());
+    window_->probe({1500, 1500});  // one question at a time
+    EXPECT_TRUE(window_->message().contains("busy")) << window_->message().toStdString();
+    ASSERT_TRUE(settle());
+    QTest::qWait(50);
+    EXPECT_EQ(window_->findChild<QComboBox*>("explorer.curve")->count(), 4);
+    EXPECT_TRUE(explorer->verdict().contains("random")) << explorer->verdict().toStdString();
+    EXPECT_TRUE(values()["explorer"].toObject()["attention0"].toObject().contains("better"));
+    window_->faithfulness();
+    QTest::qWait(300);
+    QTest::mouseClick(window_->findChild<QPushButton*>("explorer.stop"), Qt::LeftButton);
+    ASSERT_TRUE(settle());
+    QTest::qWait(50);
+    EXPECT_TRUE(window_->message().contains("Stopped"));
 }
 
 TEST_F(WindowTest, TheWholeAreaAsOneContextShowsWhatEachPlaceAdds) {

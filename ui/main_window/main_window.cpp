@@ -53,9 +53,7 @@ MainWindow::MainWindow(const WindowOptions& options)
         if (auto* l = layer(changed.id)) {
             *l = changed;
             ++l->revision;
-            if (l->id == "probability")
-                l->title = tr("probability: %1").arg(l->classNames.value(l->band));
-            if (l->id == "mass") l->title = tr("mass on %1").arg(l->classNames.value(l->band));
+            retitle(*l);
         }
         applyLayers();
     });
@@ -81,12 +79,7 @@ MainWindow::MainWindow(const WindowOptions& options)
                                     : error);
         folderJobs_.clear();
     });
-    connect(runs_, &RunController::probeReady, this,
-            [this](const std::shared_ptr<engine::ProbeResult>& result) { showProbe(*result); });
-    connect(runs_, &RunController::probeFailed, this, [this](const QString& error) {
-        probing_ = false;
-        showMessage(error);
-    });
+    connectExplorer();
     connect(&liveTimer_, &QTimer::timeout, this, &MainWindow::refreshLive);
     liveTimer_.setInterval(400);
     connect(&statusTimer_, &QTimer::timeout, this, &MainWindow::updateStatus);
@@ -150,7 +143,10 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     layers_.clear();
     look_ = {};
     hasShownRequest_ = false;
-    probeValues_ = {};
+    probeValues_ = explorerValues_ = {};
+    probed_.reset();
+    explorerModel_.clear();
+    explorer_->clearModel();
     const auto& info = image_->info();
     std::optional<double> um;
     if (info.resolution) um = info.resolution->umPerPixelX;
@@ -273,6 +269,7 @@ void MainWindow::startRun() {
         }
         const auto model = engine::loadModelConfig(request.modelDir);
         look_ = ModelLook::of(model);
+        setExplorerModel(request.modelDir);
         layers_.clear();
         shownRequest_ = request;
         hasShownRequest_ = true;
@@ -360,7 +357,7 @@ void MainWindow::clearMessage() {
 }
 
 bool MainWindow::settled() const {
-    return !opening_ && !probing_ && !runs_->busy() && canvas_->settled();
+    return !opening_ && !runs_->asking() && !runs_->busy() && canvas_->settled();
 }
 
 QJsonObject MainWindow::values() const {
@@ -372,6 +369,7 @@ QJsonObject MainWindow::values() const {
                   {"busy", runs_->busy()},
                   {"pointer", pointer_},
                   {"probe", probeValues_},
+                  {"explorer", explorerValues_},
                   {"inspector", inspector_->text()},
                   {"position", positionText_->text()},
                   {"attentionScale", scale_}};

@@ -14,6 +14,7 @@
 
 #include "engine/pipeline/run_plan.h"
 #include "io/reader_registry.h"
+#include "ui/panels/explorer_panel.h"
 #include "ui/panels/images_panel.h"
 #include "ui/panels/layers_panel.h"
 #include "ui/panels/run_panel.h"
@@ -47,7 +48,13 @@ class MainWindow : public QMainWindow {
     void startRun();
     void queueImages(const QStringList& images);
     void setTheme(const QString& name);
-    void probe(const QPointF& imagePoint);
+    /// What the token of the chosen scale, block and head under a point attends to; `second` is
+    /// shown beside the first.
+    void probe(const QPointF& imagePoint, bool second = false);
+    /// The context under the probe (or in the middle of the view), answered again.
+    void whatIf(engine::WhatIf change);
+    void contributions();
+    void faithfulness(const engine::FaithfulnessOptions& options = {});
     /// Shows what the mask would leave out, as a layer.
     void previewMask();
     /// Other bands or stretch; the view stays.
@@ -63,7 +70,7 @@ class MainWindow : public QMainWindow {
     /// Nothing is loading, running or waiting to be drawn.
     bool settled() const;
     bool opening() const { return opening_; }
-    bool probing() const { return probing_; }
+    bool probing() const { return runs_->asking(); }
     QString message() const { return messageText_->text(); }
     void showMessage(const QString& text);
     void clearMessage();
@@ -102,10 +109,19 @@ class MainWindow : public QMainWindow {
     void applyLayers();
     OverlayLayer* layer(const QString& id);
     void toggleLayer(const QString& id);
+    /// A layer of several bands says which one it shows.
+    void retitle(OverlayLayer& layer) const;
     void stepScale(int by);
     void changeOpacity(double by);
     void onHover(const QPointF& point, bool inside);
-    void showProbe(const engine::ProbeResult& result);
+    void showProbe(const engine::ProbeResult& result, bool second);
+    void showContributions(const engine::ContributionResult& result);
+    void showFaithfulness(const engine::FaithfulnessResult& result);
+    void connectExplorer();
+    void setExplorerModel(const std::filesystem::path& modelDir);
+    void followZoom();
+    QPointF explorePoint() const;
+    bool canAsk();
     void updateStatus();
     void rememberRecent(const QString& path);
     void fillRecent();
@@ -125,6 +141,7 @@ class MainWindow : public QMainWindow {
     ImagesPanel* imagesPanel_;
     LayersPanel* layersPanel_;
     RunPanel* runPanel_;
+    ExplorerPanel* explorer_;
     QLabel* inspector_;
     QLabel *positionText_, *scaleText_, *deviceText_, *cacheText_;
     QMenu* recentMenu_;
@@ -137,11 +154,15 @@ class MainWindow : public QMainWindow {
     int scale_ = 0;
     QPointF hover_;
     bool hoverInside_ = false;
-    bool opening_ = false, probing_ = false;
+    bool opening_ = false;
+    std::optional<QPointF> probed_;
+    std::vector<QRectF> probeBoxes_;
+    QStringList probeLines_;
+    QString explorerModel_;
     int openNumber_ = 0;
     std::vector<int> folderJobs_;
     std::vector<std::jthread> openers_;
-    QJsonObject pointer_, probeValues_;
+    QJsonObject pointer_, probeValues_, explorerValues_;
     QString lastJobState_;
 };
 

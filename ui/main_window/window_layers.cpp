@@ -3,6 +3,7 @@
 #include <QStatusBar>
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "ui/main_window/main_window.h"
 
@@ -75,6 +76,7 @@ void MainWindow::showRun(const std::filesystem::path& folder) {
             shownRequest_.modelDir = run.modelDir;
             hasShownRequest_ = true;
         }
+        setExplorerModel(run.modelDir);
         applyLayers();
     } catch (const std::exception& error) {
         showMessage(QString::fromUtf8(error.what()));
@@ -85,6 +87,7 @@ void MainWindow::applyLayers() {
     canvas_->setImageVisible(imageVisible_);
     canvas_->setLayers(layers_);
     layersPanel_->setLayers(layers_, imageVisible_);
+    explorer_->setLayers(layers_);
     onHover(hover_, hoverInside_);
 }
 
@@ -126,6 +129,18 @@ void MainWindow::changeOpacity(double by) {
     }
 }
 
+void MainWindow::retitle(OverlayLayer& l) const {
+    const QString shown = l.classNames.value(l.band);
+    if (l.id == "probability") l.title = tr("probability: %1").arg(shown);
+    if (l.id == "mass") l.title = tr("mass on %1").arg(shown);
+    for (const char* prefix : {"contribution", "gives"})
+        if (l.id.startsWith(prefix))
+            l.title =
+                tr("adds to %1, %2")
+                    .arg(shown,
+                         look_.scaleTitle(l.id.mid(static_cast<int>(strlen(prefix))).toUInt()));
+}
+
 bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
     if (id == "image") {
         imageVisible_ = changes.value("visible").toBool(imageVisible_);
@@ -142,10 +157,7 @@ bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
     if (band.isString() && l->classNames.contains(band.toString()))
         l->band = static_cast<int>(l->classNames.indexOf(band.toString()));
     if (band.isDouble()) l->band = std::clamp(band.toInt(), 0, l->raster->bands - 1);
-    if (!band.isUndefined() && id == "probability")
-        l->title = tr("probability: %1").arg(l->classNames.value(l->band));
-    if (!band.isUndefined() && id == "mass")
-        l->title = tr("mass on %1").arg(l->classNames.value(l->band));
+    if (!band.isUndefined()) retitle(*l);
     ++l->revision;
     layersPanel_->select(id);
     applyLayers();
@@ -200,49 +212,6 @@ void MainWindow::onHover(const QPointF& point, bool inside) {
                 : lines.join("<br>"));
     }
     updateStatus();
-}
-
-void MainWindow::probe(const QPointF& point) {
-    if (!image_ || !hasShownRequest_) {
-        showMessage(tr("Run a model first: the probe shows what its network attended to."));
-        return;
-    }
-    probing_ = true;
-    statusBar()->showMessage(tr("Asking the network …"), 3000);
-    runs_->probe(image_, shownRequest_, {.scale = scale_}, point.x(), point.y());
-}
-
-void MainWindow::showProbe(const engine::ProbeResult& result) {
-    probing_ = false;
-    statusBar()->clearMessage();
-    static int revision = 1'000'000;
-    ++revision;
-    std::erase_if(layers_, [](const OverlayLayer& l) { return l.id.startsWith("probe"); });
-    QStringList lines;
-    probeValues_ = {};
-    std::vector<QRectF> boxes{
-        {result.contextX, result.contextY, result.contextWidth, result.contextHeight},
-        {result.token.x, result.token.y, result.token.cellWidth, result.token.cellHeight}};
-    for (size_t k = 0; k < result.scales.size(); ++k) {
-        probeValues_[QString("mass%1").arg(k)] = result.mass[k];
-        if (result.scales[k].width == 0) continue;
-        OverlayLayer l;
-        l.id = QString("probe%1").arg(k);
-        l.title = tr("probe: attention on %1").arg(look_.scaleTitle(k));
-        l.raster = std::make_shared<io::GridRaster>(result.scales[k]);
-        l.colorMap = "inferno";
-        l.low = 0;
-        l.high = *std::max_element(result.scales[k].values.begin(), result.scales[k].values.end());
-        l.threshold = l.high / 200;
-        l.opacity = 0.75;
-        l.visible = static_cast<int>(k) == scale_;
-        l.revision = revision;
-        layers_.push_back(l);
-        lines << tr("%1: %2 %").arg(look_.scaleTitle(k)).arg(100 * result.mass[k], 0, 'f', 0);
-    }
-    canvas_->setProbeBoxes(boxes);
-    applyLayers();
-    inspector_->setText(tr("The token under the probe attends to<br>%1").arg(lines.join("<br>")));
 }
 
 }  // namespace atlas::ui

@@ -14,6 +14,7 @@
 #include <QMessageBox>
 #include <QMimeData>
 #include <QPushButton>
+#include <QScrollArea>
 #include <QSettings>
 #include <QStatusBar>
 #include <QToolBar>
@@ -136,7 +137,16 @@ void MainWindow::buildDocks() {
     auto* run = dock("dock.run", tr("Run"), runPanel_, Qt::RightDockWidgetArea);
     auto* layers = dock("dock.layers", tr("Layers"), layersPanel_, Qt::RightDockWidgetArea);
     auto* inspect = dock("dock.inspector", tr("Inspector"), inspector_, Qt::RightDockWidgetArea);
-    resizeDocks({images, run}, {230, 310}, Qt::Horizontal);
+    explorer_ = new ExplorerPanel;
+    auto* scroll = new QScrollArea;
+    scroll->setWidget(explorer_);
+    scroll->setWidgetResizable(true);
+    scroll->setFrameShape(QFrame::NoFrame);
+    scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+    auto* explore = dock("dock.explorer", tr("Explore"), scroll, Qt::LeftDockWidgetArea);
+    tabifyDockWidget(images, explore);
+    images->raise();
+    resizeDocks({images, run}, {290, 310}, Qt::Horizontal);
     resizeDocks({run, layers, inspect}, {330, 340, 110}, Qt::Vertical);
     connect(imagesPanel_, &ImagesPanel::folderAsked, this,
             [this] { actionNamed("file.openFolder")->trigger(); });
@@ -209,6 +219,11 @@ void MainWindow::buildActions() {
                    [this] { changeOpacity(-0.1); });
     addNamedAction(view, "view.moreOpacity", tr("More opacity"), QKeySequence("]"),
                    [this] { changeOpacity(0.1); });
+    addNamedAction(view, "view.explore", tr("&Explore attention"), QKeySequence("E"), [this] {
+        auto* dock = findChild<QDockWidget*>("dock.explorer");
+        dock->show();
+        dock->raise();
+    });
     view->addSeparator();
     auto* alpha = view->addMenu(tr("&Band tagged as alpha"));
     auto* alphaGroup = new QActionGroup(this);

@@ -397,7 +397,8 @@ void Canvas::mousePressEvent(QMouseEvent* event) {
         return;
     }
     if (tool_ == Tool::Probe && event->button() == Qt::LeftButton) {
-        Q_EMIT probed(transform_.imageFromView(pressed_));
+        Q_EMIT probed(transform_.imageFromView(pressed_),
+                      event->modifiers().testFlag(Qt::ShiftModifier));
         return;
     }
     dragging_ = true;

@@ -60,7 +60,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void viewChanged();
     void hovered(QPointF imagePoint, bool inside);
     void regionChanged(QRectF region);
-    void probed(QPointF imagePoint);
+    void probed(QPointF imagePoint, bool second);  ///< second: with Shift
     void filesDropped(QStringList paths);
     void problem(QString text);
 

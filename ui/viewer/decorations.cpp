@@ -12,7 +12,7 @@
 namespace atlas::ui {
 namespace {
 
-constexpr double kMargin = 12, kPad = 8, kLine = 18, kSwatch = 12;
+constexpr double kMargin = 12, kPad = 8, kLine = 18, kSwatch = 12, kLegendWidth = 210;
 constexpr int kMaxEntries = 14;
 const QColor kPlate(20, 20, 22, 205), kInk(238, 238, 238);
 
@@ -40,13 +40,13 @@ double drawClasses(QPainter& painter, double bottom, const OverlayLayer& layer) 
     const auto shown = std::min<size_t>(areas.size(), kMaxEntries);
     const bool more = areas.size() > shown;
     const double height = 2 * kPad + kLine * static_cast<double>(1 + shown + more);
-    const double top = plate(painter, bottom, 210, height);
+    const double top = plate(painter, bottom, kLegendWidth, height);
     double y = top + kPad;
     qint64 all = 0;
     for (const auto& area : areas) all += area.second;
     const auto line = [&](const QString& text, double x, int flags = Qt::AlignLeft) {
         painter.setPen(kInk);
-        painter.drawText(QRectF(x, y, kMargin + 210 - kPad - x, kLine), flags | Qt::AlignVCenter,
+        painter.drawText(QRectF(x, y, kMargin + kLegendWidth - kPad - x, kLine), flags | Qt::AlignVCenter,
                          text);
     };
     line(layer.title, kMargin + kPad);
@@ -68,8 +68,10 @@ double drawClasses(QPainter& painter, double bottom, const OverlayLayer& layer) 
 }
 
 double drawMagnitude(QPainter& painter, double bottom, const OverlayLayer& layer) {
-    const double top = plate(painter, bottom, 210, 2 * kPad + 3 * kLine - 4);
-    const QRectF bar(kMargin + kPad, top + kPad + kLine, 210 - 2 * kPad, 12);
+    const double width =
+        std::max(kLegendWidth, painter.fontMetrics().horizontalAdvance(layer.title) + 2 * kPad);
+    const double top = plate(painter, bottom, width, 2 * kPad + 3 * kLine - 4);
+    const QRectF bar(kMargin + kPad, top + kPad + kLine, width - 2 * kPad, 12);
     painter.setPen(kInk);
     painter.drawText(QRectF(bar.x(), top + kPad, bar.width(), kLine), Qt::AlignVCenter,
                      layer.title);

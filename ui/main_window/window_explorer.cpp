@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+// MainWindow: questions to the network about one place, and their answers as layers.
+#include <QJsonArray>
+#include <QStatusBar>
+#include <algorithm>
+#include <cmath>
+
+#include "ui/main_window/main_window.h"
+
+namespace atlas::ui {
+namespace {
+constexpr double kComfortableTokenPx = 28;  // on the screen, where the scale follows the zoom
+
+int nextRevision() {
+    static int revision = 1'000'000;
+    return ++revision;
+}
+}  // namespace
+
+void MainWindow::connectExplorer() {
+    connect(runs_, &RunController::questionFailed, this, &MainWindow::showMessage);
+    connect(runs_, &RunController::askingChanged, this, [this] {
+        explorer_->setBusy(runs_->asking());
+        if (!runs_->asking()) {
+            explorer_->showProgress(-1);
+            statusBar()->clearMessage();
+        }
+    });
+    connect(explorer_, &ExplorerPanel::scaleEdited, this,
+            [this](int scale, bool visible, double opacity) {
+                if (auto* l = layer(QString("attention%1").arg(scale))) {
+                    l->visible = visible;
+                    l->opacity = opacity;
+                    if (visible) scale_ = scale;
+                    applyLayers();
+                }
+            });
+    connect(explorer_, &ExplorerPanel::followZoomChanged, this, &MainWindow::followZoom);
+    connect(canvas_, &Canvas::viewChanged, this, &MainWindow::followZoom);
+    connect(explorer_, &ExplorerPanel::whereChanged, this, [this] {
+        if (probed_ && !runs_->asking()) probe(*probed_);
+    });
+    connect(explorer_, &ExplorerPanel::scaleOffAsked, this, [this](int scale) {
+        whatIf({engine::WhatIf::Change::ScaleOff, scale, {}});
+    });
+    connect(explorer_, &ExplorerPanel::blurAsked, this, [this] {
+        whatIf({engine::WhatIf::Change::Blur, 0, {}});
+    });
+    connect(explorer_, &ExplorerPanel::maskAsked, this, [this] {
+        whatIf({engine::WhatIf::Change::MaskTokens, 0, {}});
+    });
+    connect(explorer_, &ExplorerPanel::contributionsAsked, this, &MainWindow::contributions);
+    connect(explorer_, &ExplorerPanel::faithfulnessAsked, this, [this] { faithfulness(); });
+    connect(explorer_, &ExplorerPanel::stopAsked, this, [this] { runs_->stopAsking(); });
+}
+
+/// Keeps what was measured while the model stays the same.
+void MainWindow::setExplorerModel(const std::filesystem::path& modelDir) {
+    const QString key = QString::fromStdString(modelDir.string());
+    if (key == explorerModel_) return;
+    explorer_->clearModel();
+    explorerModel_ = key;
+    try {
+        explorer_->setModel(engine::loadModelConfig(modelDir));
+    } catch (const std::exception&) {
+        explorerModel_.clear();  // the model is gone: its layers are there, questions are not
+    }
+}
+
+void MainWindow::followZoom() {
+    if (!explorer_->followsZoom() || look_.tokenSidesUm.empty() || !image_) return;
+    const double um = shownRequest_.resolutionUm.value_or(
+        image_->info().resolution ? image_->info().resolution->umPerPixelX : 0);
+    if (!(um > 0)) return;
+    int best = 0;
+    double least = 1e300;
+    for (size_t k = 0; k < look_.tokenSidesUm.size(); ++k) {
+        const double onScreen = look_.tokenSidesUm[k] / um * canvas_->transform().scale();
+        const double gap = std::abs(std::log(onScreen / kComfortableTokenPx));
+        if (gap < least) {
+            least = gap;
+            best = static_cast<int>(k);
+        }
+    }
+    const auto* shown = layer(QString("attention%1").arg(best));
+    if (!shown || (best == scale_ && shown->visible)) return;
+    for (size_t k = 0; k < look_.tokenSidesUm.size(); ++k)
+        if (auto* l = layer(QString("attention%1").arg(k)))
+            l->visible = static_cast<int>(k) == best;
+    scale_ = best;
+    applyLayers();
+}
+
+QPointF MainWindow::explorePoint() const {
+    return probed_ ? *probed_ : canvas_->transform().centre();
+}
+
+bool MainWindow::canAsk() {
+    if (image_ && hasShownRequest_) return true;
+    showMessage(tr("Run a model first: this asks its network."));
+    return false;
+}
+
+void MainWindow::probe(const QPointF& point, bool second) {
+    if (!image_ || !hasShownRequest_) {
+        showMessage(tr("Run a model first: the probe shows what its network attended to."));
+        return;
+    }
+    if (!second) probed_ = point;
+    engine::ProbeWhere where = explorer_->where();
+    where.scale = std::max(scale_, std::max(0, where.stage));  // later stages lack the fine scales
+    statusBar()->showMessage(tr("Asking the network …"));
+    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, where, point, second](
+                                  const engine::Classifier& network, const std::stop_token&) {
+        const auto result = std::make_shared<engine::ProbeResult>(
+            engine::probeAt(*image, network, request, where, point.x(), point.y()));
+        return [this, result, second] { showProbe(*result, second); };
+    });
+}
+
+void MainWindow::showProbe(const engine::ProbeResult& result, bool second) {
+    const QString prefix = second ? "probeB" : "probe";
+    std::erase_if(layers_, [&](const OverlayLayer& l) {
+        return second ? l.id.startsWith("probeB") : l.id.startsWith("probe");
+    });
+    if (!second) {
+        probeValues_ = {};
+        probeBoxes_.clear();
+        probeLines_.clear();
+    }
+    probeBoxes_.resize(std::min<size_t>(probeBoxes_.size(), 2));
+    probeBoxes_.push_back(
+        {result.contextX, result.contextY, result.contextWidth, result.contextHeight});
+    probeBoxes_.push_back(
+        {result.token.x, result.token.y, result.token.cellWidth, result.token.cellHeight});
+    QStringList lines;
+    const int revision = nextRevision();
+    for (size_t k = 0; k < result.scales.size(); ++k) {
+        const auto& map = result.scales[k];
+        probeValues_[QString(second ? "b_mass%1" : "mass%1").arg(k)] = result.mass[k];
+        if (map.width == 0) continue;
+        OverlayLayer l;
+        l.id = QString("%1%2").arg(prefix).arg(k);
+        l.title = tr(second ? "probe B: attention on %1" : "probe: attention on %1")
+                      .arg(look_.scaleTitle(k));
+        l.raster = std::make_shared<io::GridRaster>(map);
+        l.colorMap = second ? "viridis" : "inferno";
+        l.low = 0;
+        l.high = *std::max_element(map.values.begin(), map.values.end());
+        l.threshold = l.high / 200;
+        l.opacity = 0.75;
+        l.visible = !second && (static_cast<int>(k) == scale_ || result.mass[k] > 0.999);
+        l.revision = revision;
+        layers_.push_back(l);
+        lines << tr("%1: %2 %").arg(look_.scaleTitle(k)).arg(100 * result.mass[k], 0, 'f', 0);
+    }
+    canvas_->setProbeBoxes(probeBoxes_);
+    applyLayers();
+    probeLines_ << (second ? tr("Probe B attends to<br>%1")
+                           : tr("The probed token attends to<br>%1"))
+                       .arg(lines.join("<br>"));
+    inspector_->setText(probeLines_.join("<br>"));
+}
+
+void MainWindow::whatIf(engine::WhatIf change) {
+    if (!canAsk()) return;
+    if (change.change != engine::WhatIf::Change::ScaleOff && change.region.width == 0) {
+        const QRect drawn = canvas_->region().toAlignedRect();
+        if (drawn.isEmpty()) {
+            showMessage(tr("Draw a rectangle first (R): it is what will be blurred or left out."));
+            return;
+        }
+        change.region = {drawn.x(), drawn.y(), drawn.width(), drawn.height()};
+    }
+    QPointF point = explorePoint();
+    if (change.region.width > 0 && !probed_)
+        point = {
+            static_cast<double>(change.region.x) + static_cast<double>(change.region.width) / 2,
+            static_cast<double>(change.region.y) + static_cast<double>(change.region.height) / 2};
+    statusBar()->showMessage(tr("Classifying again …"));
+    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, change, point](
+                                  const engine::Classifier& network, const std::stop_token&) {
+        const auto result = std::make_shared<engine::WhatIfResult>(
+            engine::whatIf(*image, network, request, change, point.x(), point.y()));
+        return [this, result] {
+            explorer_->showWhatIf(*result, look_.classNames);
+            canvas_->setProbeBoxes({{result->context.x, result->context.y, result->context.width,
+                                     result->context.height}});
+            QJsonArray before, after;
+            for (float p : result->before) before.append(p);
+            for (float p : result->after) after.append(p);
+            explorerValues_["change"] = QString::fromStdString(result->change);
+            explorerValues_["before"] = before;
+            explorerValues_["after"] = after;
+        };
+    });
+}
+
+void MainWindow::contributions() {
+    if (!canAsk()) return;
+    const QPointF point = explorePoint();
+    statusBar()->showMessage(tr("Asking the network …"));
+    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, point](
+                                  const engine::Classifier& network, const std::stop_token&) {
+        const auto result = std::make_shared<engine::ContributionResult>(
+            engine::contributionsAt(*image, network, request, point.x(), point.y()));
+        return [this, result] { showContributions(*result); };
+    });
+}
+
+void MainWindow::showContributions(const engine::ContributionResult& result) {
+    std::erase_if(layers_, [](const OverlayLayer& l) { return l.id.startsWith("gives"); });
+    const auto best = static_cast<int>(
+        std::max_element(result.probabilities.begin(), result.probabilities.end()) -
+        result.probabilities.begin());
+    QStringList lines;
+    const int revision = nextRevision();
+    for (size_t i = 0; i < result.maps.size(); ++i) {
+        const auto scale = static_cast<size_t>(result.scales[i]);
+        OverlayLayer l;
+        l.id = QString("gives%1").arg(scale);
+        l.raster = std::make_shared<io::GridRaster>(result.maps[i]);
+        l.classNames = look_.classNames;
+        l.band = best;
+        l.title = tr("adds to %1, %2").arg(look_.classNames.value(best), look_.scaleTitle(scale));
+        l.colorMap = "vik";
+        l.scaleToData();
+        const double most = std::max({std::abs(l.low), std::abs(l.high), 1e-9});
+        l.low = -most;
+        l.high = most;
+        l.opacity = 0.7;
+        l.visible = true;
+        l.revision = revision;
+        layers_.push_back(l);
+        double sum = 0;
+        for (int y = 0; y < l.raster->height; ++y)
+            for (int x = 0; x < l.raster->width; ++x) {
+                const float v = l.raster->at(best, x, y);
+                if (!std::isnan(v)) sum += v;
+            }
+        lines << tr("%1: %2").arg(look_.scaleTitle(scale)).arg(sum, 0, 'f', 2);
+    }
+    const auto b = static_cast<size_t>(best);
+    explorerValues_["logit"] = result.logits[b];
+    explorerValues_["baseline"] = result.baseline[b];
+    canvas_->setProbeBoxes(
+        {{result.context.x, result.context.y, result.context.width, result.context.height}});
+    layersPanel_->select("gives0");
+    applyLayers();
+    inspector_->setText(
+        tr("<b>%1</b>, score %2 = baseline %3 + %4<br>(only the scales that the head "
+           "reads have contributions)")
+            .arg(look_.classNames.value(best).toHtmlEscaped())
+            .arg(result.logits[b], 0, 'f', 2)
+            .arg(result.baseline[b], 0, 'f', 2)
+            .arg(lines.join(" + ")));
+}
+
+void MainWindow::faithfulness(const engine::FaithfulnessOptions& options) {
+    if (!canAsk()) return;
+    explorer_->showProgress(0);
+    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, options](
+                                  const engine::Classifier& network, const std::stop_token& stop) {
+        const auto progress = [this](double done) {
+            QMetaObject::invokeMethod(
+                this,
+                [this, done] {
+                    if (runs_->asking()) explorer_->showProgress(done);
+                },
+                Qt::QueuedConnection);
+        };
+        const auto result = std::make_shared<engine::FaithfulnessResult>(
+            engine::faithfulness(*image, network, request, options, stop, progress));
+        return [this, result] { showFaithfulness(*result); };
+    });
+    if (!runs_->asking()) explorer_->showProgress(-1);
+}
+
+void MainWindow::showFaithfulness(const engine::FaithfulnessResult& result) {
+    if (result.curves.empty()) {
+        showMessage(tr("Stopped: faithfulness was not measured to the end."));
+        return;
+    }
+    explorer_->showFaithfulness(result);
+    for (const auto& curve : result.curves) {
+        const QString name =
+            QString("%1%2").arg(QString::fromStdString(curve.map)).arg(curve.scale);
+        explorerValues_[name] = QJsonObject{{"gain", curve.gain},
+                                            {"low", curve.gainLow},
+                                            {"high", curve.gainHigh},
+                                            {"better", curve.betterThanRandom()}};
+        if (curve.map != "attention") continue;
+        if (auto* l = layer(QString("attention%1").arg(curve.scale))) {
+            l->title = tr("attention %1").arg(look_.scaleTitle(static_cast<size_t>(curve.scale)));
+            if (!curve.betterThanRandom()) l->title += tr(" · like random");
+        }
+    }
+    applyLayers();
+}
+
+}  // namespace atlas::ui
