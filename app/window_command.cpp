@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "app/command_line.h"
+#include "app/doctor.h"
 #include "app/interrupt.h"
 #include "app/options.h"
 #include "app/places.h"
@@ -63,6 +64,13 @@ int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
     options.defaults.threads = arguments.engine.threads;
     options.defaults.memoryBytes = parseMemory(arguments.engine.memory);
     options.defaults.cache = cacheDir();
+    const auto lines = [](const std::vector<Finding>& findings) {
+        std::vector<ui::DoctorLine> result;
+        for (const auto& f : findings) result.push_back({f.name, f.detail, f.good});
+        return result;
+    };
+    options.facts = [lines] { return lines(facts()); };
+    options.selfTest = [lines] { return lines(selfTest()); };
     ui::MainWindow window(options);
     window.show();
     if (!arguments.model.empty() &&

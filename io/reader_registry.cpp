@@ -76,6 +76,23 @@ std::vector<std::string> readerVersions() {
     return {openSlideVersion(), gdalVersion()};
 }
 
+RasterCodecs rasterCodecs() {
+    RasterCodecs codecs;
+    for (const auto& [driver, name] : {std::pair{"GTiff", "TIFF"},
+                                       {"COG", "COG"},
+                                       {"JPEG", "JPEG"},
+                                       {"PNG", "PNG"},
+                                       {"JP2OpenJPEG", "JPEG 2000"},
+                                       {"WEBP", "WebP"},
+                                       {"JPEGXL", "JPEG XL"},
+                                       {"HDF5", "HDF5"},
+                                       {"netCDF", "netCDF"},
+                                       {"ECW", "ECW"},
+                                       {"MrSID", "MrSID"}})
+        (gdalHasDriver(driver) ? codecs.present : codecs.missing).emplace_back(name);
+    return codecs;
+}
+
 bool isDefaultResolution(double umPerPixel) {
     if (!std::isfinite(umPerPixel) || umPerPixel < 0.01 || umPerPixel > 20) return true;
     // 1/72, 1/96 ... inch lie above 20 already; 2540 and 4000 dpi scanners are real.

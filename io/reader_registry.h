@@ -26,6 +26,12 @@ bool looksLikeImage(const std::filesystem::path& path);
 /// One line a reader: name, version, codecs.
 std::vector<std::string> readerVersions();
 
+/// Compressions and formats that users meet, and whether this GDAL has a driver for them.
+struct RasterCodecs {
+    std::vector<std::string> present, missing;
+};
+RasterCodecs rasterCodecs();
+
 /// A resolution tag that writers fill in by default (72 dpi, 1 px/mm ...), or that no microscope
 /// has: not believed.
 bool isDefaultResolution(double umPerPixel);

@@ -423,6 +423,11 @@ SourcePtr openGdal(const std::string& path, const OpenOptions& options) {
     return std::make_shared<GdalSource>(path, options);
 }
 
+bool gdalHasDriver(const char* name) {
+    initialiseGdal();
+    return GDALGetDriverByName(name) != nullptr;
+}
+
 std::string gdalVersion() {
     return std::string("GDAL ") + GDALVersionInfo("RELEASE_NAME");
 }

@@ -12,5 +12,7 @@ namespace atlas::io {
 SourcePtr openGdal(const std::string& path, const OpenOptions& options);
 
 std::string gdalVersion();
+/// Is a driver of that name (such as JP2OpenJPEG) part of this GDAL?
+bool gdalHasDriver(const char* name);
 
 }  // namespace atlas::io

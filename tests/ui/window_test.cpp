@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <QApplication>
+#include <QClipboard>
 #include <QFile>
 #include <QJsonArray>
 #include <QJsonObject>
@@ -17,6 +18,8 @@
 
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_data.h"
+#include "ui/dialogs/command_palette.h"
+#include "ui/dialogs/shortcuts_page.h"
 #include "ui/main_window/main_window.h"
 #include "ui/theme.h"
 
@@ -34,6 +37,8 @@ class WindowTest : public testing::Test {
         options.models = {kModels / "landuse", kModels / "scenes"};
         options.userData = folder_.path() / "user";
         options.sampleImage = "synthetic:size=4096,seed=21";
+        options.facts = [] { return std::vector<DoctorLine>{{"device", "none, as it is a test"}}; };
+        options.selfTest = [] { return std::vector<DoctorLine>{{"readers", "broken", false}}; };
         window_ = std::make_unique<MainWindow>(options);
         window_->resize(1300, 820);
         window_->show();
@@ -319,6 +324,52 @@ TEST_F(WindowTest, TheExplorerAsksTheNetworkAboutOnePlace) {
     ASSERT_TRUE(settle());
     QTest::qWait(50);
     EXPECT_TRUE(window_->message().contains("Stopped"));
+}
+
+TEST_F(WindowTest, CommandsKeysAndTheDoctorAreAtHand) {
+    // The palette finds by words and does what is chosen.
+    window_->actionNamed("help.commands")->trigger();
+    auto* palette = window_->findChild<CommandPalette*>("palette.dialog");
+    ASSERT_NE(palette, nullptr);
+    EXPECT_GT(palette->offered().size(), 25);
+    auto* line = palette->findChild<QLineEdit*>("palette.line");
+    QTest::keyClicks(line, "theme light");
+    EXPECT_EQ(palette->offered(), QStringList{"Light theme"});
+    line->clear();
+    QTest::keyClicks(line, "finer");
+    QTest::keyClick(line, Qt::Key_Return);
+    EXPECT_FALSE(palette->isVisible());
+
+    // Keys can be changed, not given twice, and are there at the next start.
+    window_->actionNamed("help.shortcuts")->trigger();
+    auto* page = window_->findChild<ShortcutsPage*>("shortcuts.dialog");
+    ASSERT_NE(page, nullptr);
+    auto* table = page->findChild<QTableWidget*>("shortcuts.table");
+    int row = -1;
+    for (int i = 0; i < table->rowCount(); ++i)
+        if (table->item(i, 0)->text() == "Prediction on/off") row = i;
+    ASSERT_GE(row, 0);
+    EXPECT_FALSE(page->setKeys(row, QKeySequence("Ctrl+R")));
+    EXPECT_TRUE(page->note().contains("taken")) << page->note().toStdString();
+    EXPECT_TRUE(page->setKeys(row, QKeySequence("Ctrl+Shift+P")));
+    {
+        WindowOptions options;
+        MainWindow second(options);
+        EXPECT_EQ(second.actionNamed("view.prediction")->shortcut(), QKeySequence("Ctrl+Shift+P"));
+    }
+    EXPECT_TRUE(page->setKeys(row, QKeySequence("V")));
+    EXPECT_FALSE(QSettings().contains("keys/view.prediction"));
+    page->accept();
+
+    window_->actionNamed("help.doctor")->trigger();
+    auto* doctor = window_->findChild<DoctorPage*>("doctor.dialog");
+    ASSERT_NE(doctor, nullptr);
+    EXPECT_TRUE(doctor->report().contains("device: none, as it is a test"));
+    QTest::mouseClick(doctor->findChild<QPushButton*>("doctor.test"), Qt::LeftButton);
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !doctor->testing(); }, 5000));
+    EXPECT_TRUE(doctor->report().contains("self-test, readers: FAILED: broken"));
+    QTest::mouseClick(doctor->findChild<QPushButton*>("doctor.copy"), Qt::LeftButton);
+    EXPECT_EQ(QApplication::clipboard()->text(), doctor->report());
 }
 
 TEST_F(WindowTest, TheWholeAreaAsOneContextShowsWhatEachPlaceAdds) {

@@ -14,6 +14,7 @@
 
 #include "engine/pipeline/run_plan.h"
 #include "io/reader_registry.h"
+#include "ui/dialogs/doctor_page.h"
 #include "ui/panels/explorer_panel.h"
 #include "ui/panels/images_panel.h"
 #include "ui/panels/layers_panel.h"
@@ -31,6 +32,7 @@ struct WindowOptions {
     QString sampleImage;
     engine::RunRequest defaults;  ///< device, precision, threads and memory of runs
     size_t cacheBytes = size_t{512} << 20;
+    DoctorLines facts, selfTest;  ///< of the Doctor page
 };
 
 class MainWindow : public QMainWindow {
@@ -127,6 +129,10 @@ class MainWindow : public QMainWindow {
     void fillRecent();
     void saveView();
     void about();
+    std::vector<QAction*> namedActions() const;
+    void openPalette();
+    void openShortcuts();
+    void openDoctor();
 
     WindowOptions options_;
     std::shared_ptr<io::TileCache> cache_;

@@ -20,6 +20,8 @@
 #include <QToolBar>
 #include <QVBoxLayout>
 
+#include "ui/dialogs/command_palette.h"
+#include "ui/dialogs/shortcuts_page.h"
 #include "ui/main_window/main_window.h"
 #include "ui/theme.h"
 
@@ -264,6 +266,11 @@ void MainWindow::buildActions() {
     auto* start = addNamedAction(runMenu, "run.startAction", tr("&Run"), QKeySequence("Ctrl+R"),
                                  [this] { startRun(); });
     addNamedAction(runMenu, "run.cancelAction", tr("&Cancel"), {}, [this] { runs_->cancelAll(); });
+    addNamedAction(help, "help.commands", tr("&Commands …"), QKeySequence("Ctrl+L"),
+                   [this] { openPalette(); });
+    addNamedAction(help, "help.shortcuts", tr("&Keyboard shortcuts …"), QKeySequence("Ctrl+K"),
+                   [this] { openShortcuts(); });
+    addNamedAction(help, "help.doctor", tr("&Doctor …"), {}, [this] { openDoctor(); });
     addNamedAction(help, "help.about", tr("&About AtlasScope"), QKeySequence("F1"),
                    [this] { about(); });
     addNamedAction(this, "tool.none", tr("Cancel the tool"), QKeySequence("Esc"), [this, move] {
@@ -272,6 +279,7 @@ void MainWindow::buildActions() {
         canvas_->setProbeBoxes({});
         move->trigger();
     });
+    restoreShortcuts(namedActions());
     auto* bar = addToolBar(tr("Tools"));
     bar->setObjectName("window.tools");
     bar->setMovable(false);
@@ -341,6 +349,36 @@ void MainWindow::saveView() {
         QFileDialog::getSaveFileName(this, tr("Save view"), "view.png", tr("PNG (*.png)"));
     if (!path.isEmpty() && !canvas_->grabFramebuffer().save(path))
         showMessage(tr("%1: cannot be written").arg(path));
+}
+
+std::vector<QAction*> MainWindow::namedActions() const {
+    std::vector<QAction*> actions;
+    for (auto* action : findChildren<QAction*>(Qt::FindDirectChildrenOnly))
+        if (action->objectName().contains('.')) actions.push_back(action);
+    std::sort(actions.begin(), actions.end(), [](const QAction* a, const QAction* b) {
+        return a->objectName().section('.', 0, 0) != b->objectName().section('.', 0, 0)
+                   ? a->objectName() < b->objectName()
+                   : QString(a->text()).remove('&') < QString(b->text()).remove('&');
+    });
+    return actions;
+}
+
+void MainWindow::openPalette() {
+    auto* dialog = new CommandPalette(namedActions(), this);
+    dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->open();
+}
+
+void MainWindow::openShortcuts() {
+    auto* dialog = new ShortcutsPage(namedActions(), this);
+    dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->open();
+}
+
+void MainWindow::openDoctor() {
+    auto* dialog = new DoctorPage(options_.facts, options_.selfTest, this);
+    dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->open();
 }
 
 void MainWindow::about() {

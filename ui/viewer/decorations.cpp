@@ -46,8 +46,8 @@ double drawClasses(QPainter& painter, double bottom, const OverlayLayer& layer) 
     for (const auto& area : areas) all += area.second;
     const auto line = [&](const QString& text, double x, int flags = Qt::AlignLeft) {
         painter.setPen(kInk);
-        painter.drawText(QRectF(x, y, kMargin + kLegendWidth - kPad - x, kLine), flags | Qt::AlignVCenter,
-                         text);
+        painter.drawText(QRectF(x, y, kMargin + kLegendWidth - kPad - x, kLine),
+                         flags | Qt::AlignVCenter, text);
     };
     line(layer.title, kMargin + kPad);
     y += kLine;
