@@ -2,6 +2,7 @@
 #include "ui/steps_player.h"
 
 #include <QApplication>
+#include <QDialog>
 #include <QDir>
 #include <QFile>
 #include <QFileInfo>
@@ -34,6 +35,11 @@ QImage pictureOf(MainWindow* window) {
         painter.drawImage(
             QRect(window->canvas()->mapTo(window, QPoint(0, 0)), window->canvas()->size()),
             window->canvas()->grabFramebuffer());
+    }
+    for (auto* dialog : window->findChildren<QDialog*>()) {
+        if (!dialog->isVisible()) continue;
+        QPainter painter(&picture);
+        painter.drawPixmap(dialog->pos() - window->pos(), dialog->grab());
     }
     return picture;
 }

@@ -2,9 +2,12 @@
 // Writes the files of a run. Formats: interop.md.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <iomanip>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <stdexcept>
 
@@ -239,6 +242,116 @@ void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers
     }
 }
 
+int TileRow::best() const {
+    return static_cast<int>(std::max_element(probabilities.begin(), probabilities.end()) -
+                            probabilities.begin());
+}
+
+namespace {
+
+/// Mean of each band over the cells whose centres lie in the box.
+std::vector<float> meanInside(const io::GridRaster& raster, const TileRow& tile) {
+    std::vector<float> means;
+    if (raster.width == 0) return means;
+    const auto first = [](double at, double cell) {
+        return std::max(0, static_cast<int>(std::ceil(at / cell - 0.5)));
+    };
+    const int x0 = first(tile.x - raster.x, raster.cellWidth),
+              y0 = first(tile.y - raster.y, raster.cellHeight),
+              x1 = std::min(raster.width, first(tile.x + tile.width - raster.x, raster.cellWidth)),
+              y1 = std::min(raster.height,
+                            first(tile.y + tile.height - raster.y, raster.cellHeight));
+    for (int band = 0; band < raster.bands; ++band) {
+        double sum = 0;
+        int64_t count = 0;
+        for (int y = y0; y < y1; ++y)
+            for (int x = x0; x < x1; ++x)
+                if (const float v = raster.at(band, x, y); !std::isnan(v)) {
+                    sum += v;
+                    ++count;
+                }
+        means.push_back(count ? static_cast<float>(sum / static_cast<double>(count)) : 0);
+    }
+    return means;
+}
+
+/// Sets each tile's share of differing neighbours: the tiles nearest in the eight directions.
+void compareNeighbours(std::vector<TileRow>& tiles) {
+    std::map<std::pair<int64_t, int64_t>, const TileRow*> places;
+    const auto place = [](double x, double y) {
+        return std::pair{std::llround(y), std::llround(x)};
+    };
+    double stepX = 1e300, stepY = 1e300;  // the grid's stride: the least gap between tops and lefts
+    std::set<int64_t> lefts, tops;
+    for (const auto& tile : tiles) {
+        places[place(tile.x, tile.y)] = &tile;
+        lefts.insert(std::llround(tile.x));
+        tops.insert(std::llround(tile.y));
+    }
+    const auto least = [](const std::set<int64_t>& sorted) {
+        double gap = 1e300;
+        for (auto it = sorted.begin(); it != sorted.end() && std::next(it) != sorted.end(); ++it)
+            gap = std::min(gap, static_cast<double>(*std::next(it) - *it));
+        return gap;
+    };
+    stepX = least(lefts);
+    stepY = least(tops);
+    const auto near = [&](double x, double y) -> const TileRow* {
+        for (int dy = -1; dy <= 1; ++dy)  // places are rounded
+            for (int dx = -1; dx <= 1; ++dx) {
+                const auto at = place(x, y);
+                const auto found = places.find({at.first + dy, at.second + dx});
+                if (found != places.end()) return found->second;
+            }
+        return nullptr;
+    };
+    for (auto& tile : tiles) {
+        int neighbours = 0, other = 0;
+        for (int dy = -1; dy <= 1; ++dy)
+            for (int dx = -1; dx <= 1; ++dx) {
+                if ((dx == 0 && dy == 0) || (dx != 0 && stepX > 1e200) ||
+                    (dy != 0 && stepY > 1e200))
+                    continue;
+                const TileRow* neighbour =
+                    near(tile.x + (dx ? dx * stepX : 0), tile.y + (dy ? dy * stepY : 0));
+                if (!neighbour || neighbour == &tile) continue;
+                ++neighbours;
+                other += neighbour->best() != tile.best();
+            }
+        if (neighbours) tile.disagreement = static_cast<double>(other) / neighbours;
+    }
+}
+
+/// Numbers alone are read; the header is the writer's.
+std::vector<TileRow> readTiles(const fs::path& path, size_t classes, const io::GridRaster& mass) {
+    std::vector<TileRow> tiles;
+    std::ifstream file(path);
+    std::string line;
+    std::getline(file, line);
+    for (size_t number = 2; std::getline(file, line); ++number) {
+        std::vector<double> values;
+        const char* at = line.c_str();
+        for (char* end = nullptr;; at = end + 1) {
+            values.push_back(std::strtod(at, &end));
+            if (end == at || (*end != ',' && *end != '\0' && *end != '\r'))
+                throw std::runtime_error("tiles.csv, line " + std::to_string(number) +
+                                         ": is no list of numbers");
+            if (*end != ',') break;
+        }
+        if (values.size() != 4 + classes)
+            throw std::runtime_error("tiles.csv, line " + std::to_string(number) + ": has " +
+                                     std::to_string(values.size()) + " columns");
+        TileRow tile{values[0], values[1], values[2], values[3], {values.begin() + 4, values.end()},
+                     {},        -1};
+        tile.meanMass = meanInside(mass, tile);
+        tiles.push_back(std::move(tile));
+    }
+    compareNeighbours(tiles);
+    return tiles;
+}
+
+}  // namespace
+
 LoadedRun loadRun(const fs::path& dir) try {
     std::ifstream file(dir / "run.json");
     if (!file) throw std::runtime_error("no run.json there");
@@ -273,6 +386,7 @@ LoadedRun loadRun(const fs::path& dir) try {
     if (fs::exists(dir / "evidence.tif"))
         run.layers.evidence = io::readRasterFile(dir / "evidence.tif");
     run.whole = text.contains("whole_image");
+    run.tiles = readTiles(dir / "tiles.csv", run.classNames.size(), run.layers.mass);
     return run;
 } catch (const std::exception& error) {
     throw std::runtime_error(dir.string() + ": " + error.what());

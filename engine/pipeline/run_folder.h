@@ -65,6 +65,16 @@ std::filesystem::path runRoot(const std::filesystem::path& out, const std::strin
 void writeRunFiles(const std::filesystem::path& dir, const RunRecord& record,
                    const RunLayers& layers, const io::ColorSource& image);
 
+/// A classified context read back: its box in level-0 pixels, cut to the image.
+struct TileRow {
+    double x = 0, y = 0, width = 0, height = 0;
+    std::vector<float> probabilities;
+    std::vector<float> meanMass;  ///< one a scale; empty without attention
+    int best() const;
+    /// Share of the contexts that touch it (up to eight) whose class is another one; -1: none does.
+    double disagreement = -1;
+};
+
 /// A finished or partial run read back.
 struct LoadedRun {
     std::filesystem::path dir;
@@ -75,6 +85,7 @@ struct LoadedRun {
     bool ground = false;
     bool whole = false;  ///< the image was one context
     RunLayers layers;
+    std::vector<TileRow> tiles;  ///< as in tiles.csv
 };
 
 /// Throws std::runtime_error with path and cause.

@@ -326,6 +326,79 @@ TEST_F(WindowTest, TheExplorerAsksTheNetworkAboutOnePlace) {
     EXPECT_TRUE(window_->message().contains("Stopped"));
 }
 
+TEST_F(WindowTest, TheTableOfContextsSortsFiltersAndFlies) {
+    open("synthetic:size=5120,seed=6");
+    ASSERT_TRUE(window_->runPanel()->chooseModel("scenes"));
+    window_->startRun();
+    QTest::qWait(50);
+    ASSERT_TRUE(settle());
+    QTest::qWait(200);
+    window_->actionNamed("view.contexts")->trigger();
+    QTest::qWait(100);
+    auto* table = window_->findChild<QTableView*>("contexts.table");
+    ASSERT_TRUE(table->isVisible());
+    const auto* rows = table->model();
+    ASSERT_EQ(rows->rowCount(), 25);
+    // Least certain first; then by class, and back.
+    const auto certainty = [&](int row) {
+        return rows->index(row, ContextsModel::Certainty).data(Qt::UserRole).toDouble();
+    };
+    for (int i = 1; i < 25; ++i) EXPECT_LE(certainty(i - 1), certainty(i));
+    // The certainty and the masses are those of the prediction under the pointer.
+    const QModelIndex last = rows->index(24, 0);
+    table->setCurrentIndex(last);
+    QTest::qWait(50);
+    EXPECT_EQ(values()["pointer"].toObject()["class"].toString(), last.data().toString());
+    EXPECT_NEAR(values()["pointer"].toObject()["probability"].toDouble(), certainty(24), 1e-4);
+    double mass = 0;
+    for (int k = 0; k < 3; ++k)
+        mass += rows->index(24, ContextsModel::FirstMass + k).data(Qt::UserRole).toDouble();
+    EXPECT_NEAR(mass, 1, 1e-3);
+    // N flies to the next row, Shift+N back.
+    window_->actionNamed("view.nextContext")->trigger();
+    EXPECT_EQ(table->currentIndex().row(), 0);  // around the end
+    const QPointF first = window_->canvas()->transform().centre();
+    window_->actionNamed("view.nextContext")->trigger();
+    EXPECT_NE(window_->canvas()->transform().centre(), first);
+    window_->actionNamed("view.previousContext")->trigger();
+    EXPECT_EQ(window_->canvas()->transform().centre(), first);
+    // The filter leaves one class in the table and in the picture.
+    auto* classes = window_->findChild<QComboBox*>("contexts.class");
+    const QString kept = rows->index(24, 0).data().toString();
+    const int index = classes->findText(kept);
+    ASSERT_GT(index, 0);
+    window_->canvas()->fit();
+    window_->setLayer("prediction", {{"opacity", 1.0}});
+    QPointF other(-1, -1), same;
+    for (int i = 0; i < 25; ++i) {
+        const auto place = [&](int row) {
+            const int x = ContextsModel::FirstMass + 3;
+            return QPointF(rows->index(row, x).data(Qt::UserRole).toDouble() + 512,
+                           rows->index(row, x + 1).data(Qt::UserRole).toDouble() + 512);
+        };
+        (rows->index(i, 0).data().toString() == kept ? same : other) = place(i);
+    }
+    ASSERT_GE(other.x(), 0) << "the scene has one class alone";
+    ASSERT_TRUE(settle());
+    const QImage before = drawn();
+    classes->setCurrentIndex(index);
+    Q_EMIT classes->activated(index);
+    QTest::qWait(50);
+    EXPECT_LT(rows->rowCount(), 25);
+    EXPECT_EQ(values()["contexts"].toObject()["shown"].toInt(), rows->rowCount());
+    const QImage after = drawn();
+    EXPECT_GT(difference(at(before, other.x(), other.y()), at(after, other.x(), other.y())), 8);
+    EXPECT_LE(difference(at(before, same.x(), same.y()), at(after, same.x(), same.y())), 2);
+    // What each class covers adds up to the scene: 2.56 km on a side.
+    const auto* areas = window_->findChild<QTableWidget*>("contexts.areas");
+    double hectares = 0;
+    for (int i = 0; i < areas->rowCount(); ++i) {
+        const QString text = areas->item(i, 2)->text();
+        hectares += text.split(' ')[0].toDouble() * (text.endsWith("km²") ? 100 : 1);
+    }
+    EXPECT_NEAR(hectares, 655.36, 1.5);  // two digits each
+}
+
 TEST_F(WindowTest, CommandsKeysAndTheDoctorAreAtHand) {
     // The palette finds by words and does what is chosen.
     window_->actionNamed("help.commands")->trigger();

@@ -80,6 +80,8 @@ MainWindow::MainWindow(const WindowOptions& options)
         folderJobs_.clear();
     });
     connectExplorer();
+    connect(contextsPanel_, &ContextsPanel::chosen, this, &MainWindow::goToContext);
+    connect(contextsPanel_, &ContextsPanel::filterChanged, this, &MainWindow::filterPrediction);
     connect(&liveTimer_, &QTimer::timeout, this, &MainWindow::refreshLive);
     liveTimer_.setInterval(400);
     connect(&statusTimer_, &QTimer::timeout, this, &MainWindow::updateStatus);
@@ -147,6 +149,9 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     probed_.reset();
     explorerModel_.clear();
     explorer_->clearModel();
+    contextsPanel_->clear();
+    tiles_.clear();
+    allClasses_.reset();
     const auto& info = image_->info();
     std::optional<double> um;
     if (info.resolution) um = info.resolution->umPerPixelX;
@@ -387,6 +392,8 @@ QJsonObject MainWindow::values() const {
     for (const auto& image : imagesPanel_->images())
         folder[QFileInfo(image).fileName()] = imagesPanel_->stateOf(image);
     v["layers"] = layers;
+    v["contexts"] =
+        QJsonObject{{"shown", contextsPanel_->shown()}, {"all", static_cast<int>(tiles_.size())}};
     v["folder"] = folder;
     if (const Job* job = runs_->running()) v["done"] = static_cast<double>(job->progress.done);
     return v;

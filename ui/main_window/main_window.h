@@ -15,6 +15,7 @@
 #include "engine/pipeline/run_plan.h"
 #include "io/reader_registry.h"
 #include "ui/dialogs/doctor_page.h"
+#include "ui/panels/contexts_panel.h"
 #include "ui/panels/explorer_panel.h"
 #include "ui/panels/images_panel.h"
 #include "ui/panels/layers_panel.h"
@@ -109,6 +110,9 @@ class MainWindow : public QMainWindow {
     void refreshLive();
     void showRun(const std::filesystem::path& folder);
     void applyLayers();
+    void showTiles(const engine::LoadedRun& run);
+    void filterPrediction();
+    void goToContext(const QRectF& box);
     OverlayLayer* layer(const QString& id);
     void toggleLayer(const QString& id);
     /// A layer of several bands says which one it shows.
@@ -148,6 +152,9 @@ class MainWindow : public QMainWindow {
     LayersPanel* layersPanel_;
     RunPanel* runPanel_;
     ExplorerPanel* explorer_;
+    ContextsPanel* contextsPanel_;
+    std::shared_ptr<const io::GridRaster> allClasses_;  ///< the prediction without a filter
+    std::vector<engine::TileRow> tiles_;
     QLabel* inspector_;
     QLabel *positionText_, *scaleText_, *deviceText_, *cacheText_;
     QMenu* recentMenu_;

@@ -77,10 +77,62 @@ void MainWindow::showRun(const std::filesystem::path& folder) {
             hasShownRequest_ = true;
         }
         setExplorerModel(run.modelDir);
+        showTiles(run);
         applyLayers();
     } catch (const std::exception& error) {
         showMessage(QString::fromUtf8(error.what()));
     }
+}
+
+void MainWindow::showTiles(const engine::LoadedRun& run) {
+    tiles_ = run.tiles;
+    allClasses_ = std::make_shared<io::GridRaster>(run.layers.classes);
+    double um2 = 0;
+    if (shownRequest_.resolutionUm)
+        um2 = *shownRequest_.resolutionUm * *shownRequest_.resolutionUm;
+    else if (image_->info().resolution)
+        um2 = image_->info().resolution->umPerPixelX * image_->info().resolution->umPerPixelY;
+    contextsPanel_->setTiles(tiles_, look_, um2);
+}
+
+/// A cell is drawn where any context over it is left by the filter.
+void MainWindow::filterPrediction() {
+    auto* prediction = layer("prediction");
+    if (!prediction || !allClasses_) return;
+    if (!contextsPanel_->filters()) {
+        prediction->raster = allClasses_;
+    } else {
+        auto filtered = std::make_shared<io::GridRaster>(*allClasses_);
+        std::fill(filtered->values.begin(), filtered->values.end(), NAN);
+        const auto kept = contextsPanel_->kept();
+        for (size_t i = 0; i < kept.size(); ++i) {
+            if (!kept[i]) continue;
+            const auto& tile = tiles_[i];
+            const auto& r = *filtered;
+            const auto range = [](double from, double length, double cell, int count) {
+                const double slack = 0.01;  // places in tiles.csv are rounded
+                return std::pair{
+                    std::clamp(static_cast<int>(std::floor(from / cell + slack)), 0, count),
+                    std::clamp(static_cast<int>(std::ceil((from + length) / cell - slack)), 0,
+                               count)};
+            };
+            const auto [x0, x1] = range(tile.x - r.x, tile.width, r.cellWidth, r.width);
+            const auto [y0, y1] = range(tile.y - r.y, tile.height, r.cellHeight, r.height);
+            for (int y = y0; y < y1; ++y)
+                for (int x = x0; x < x1; ++x) filtered->at(0, x, y) = allClasses_->at(0, x, y);
+        }
+        prediction->raster = filtered;
+    }
+    ++prediction->revision;
+    applyLayers();
+}
+
+void MainWindow::goToContext(const QRectF& box) {
+    const QSizeF view = canvas_->transform().viewSize();
+    canvas_->goTo(box.center(),
+                  0.6 * std::min(view.width() / box.width(), view.height() / box.height()));
+    canvas_->setProbeBoxes({box});
+    onHover(box.center(), true);
 }
 
 void MainWindow::applyLayers() {

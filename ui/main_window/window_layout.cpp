@@ -117,6 +117,8 @@ QWidget* MainWindow::welcomePage() {
 }
 
 void MainWindow::buildDocks() {
+    setCorner(Qt::BottomLeftCorner, Qt::LeftDockWidgetArea);
+    setCorner(Qt::BottomRightCorner, Qt::RightDockWidgetArea);
     const auto dock = [this](const char* name, const QString& title, QWidget* content,
                              Qt::DockWidgetArea area) {
         auto* d = new QDockWidget(title);
@@ -144,10 +146,15 @@ void MainWindow::buildDocks() {
     scroll->setWidget(explorer_);
     scroll->setWidgetResizable(true);
     scroll->setFrameShape(QFrame::NoFrame);
+    scroll->setMinimumWidth(270);
     scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
     auto* explore = dock("dock.explorer", tr("Explore"), scroll, Qt::LeftDockWidgetArea);
     tabifyDockWidget(images, explore);
     images->raise();
+    contextsPanel_ = new ContextsPanel;
+    auto* contexts =
+        dock("dock.contexts", tr("Contexts"), contextsPanel_, Qt::BottomDockWidgetArea);
+    contexts->hide();
     resizeDocks({images, run}, {290, 310}, Qt::Horizontal);
     resizeDocks({run, layers, inspect}, {330, 340, 110}, Qt::Vertical);
     connect(imagesPanel_, &ImagesPanel::folderAsked, this,
@@ -226,6 +233,15 @@ void MainWindow::buildActions() {
         dock->show();
         dock->raise();
     });
+    addNamedAction(view, "view.contexts", tr("Table of &contexts"), QKeySequence("C"), [this] {
+        auto* dock = findChild<QDockWidget*>("dock.contexts");
+        dock->setVisible(!dock->isVisible());
+        if (dock->isVisible()) resizeDocks({dock}, {230}, Qt::Vertical);
+    });
+    addNamedAction(view, "view.nextContext", tr("&Next context in the table"), QKeySequence("N"),
+                   [this] { contextsPanel_->step(1); });
+    addNamedAction(view, "view.previousContext", tr("Pre&vious context in the table"),
+                   QKeySequence("Shift+N"), [this] { contextsPanel_->step(-1); });
     view->addSeparator();
     auto* alpha = view->addMenu(tr("&Band tagged as alpha"));
     auto* alphaGroup = new QActionGroup(this);

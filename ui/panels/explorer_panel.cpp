@@ -16,12 +16,22 @@
 namespace atlas::ui {
 namespace {
 
-constexpr int kChangesShown = 5;
+constexpr int kChangesShown = 5, kRowHeight = 22;
 
 QLabel* heading(const QString& text) {
     auto* label = new QLabel("<b>" + text + "</b>");
     label->setContentsMargins(0, 8, 0, 0);
     return label;
+}
+
+/// Never wider than the panel: long entries are cut in the closed box, not in the list.
+QComboBox* combo(const char* name, const QString& tip) {
+    auto* c = new QComboBox;
+    c->setObjectName(name);
+    c->setToolTip(tip);
+    c->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+    c->setMinimumContentsLength(10);
+    return c;
 }
 
 QPushButton* button(const char* name, const QString& text, const QString& tip) {
@@ -148,12 +158,8 @@ void ExplorerPanel::buildProbe(QVBoxLayout* layout) {
     hint->setProperty("faint", true);
     layout->addWidget(hint);
     auto* form = new QFormLayout;
-    block_ = new QComboBox;
-    block_->setObjectName("explorer.block");
-    block_->setToolTip(tr("The block of the network whose attention is shown"));
-    head_ = new QComboBox;
-    head_->setObjectName("explorer.head");
-    head_->setToolTip(tr("One attention head, or the mean of all"));
+    block_ = combo("explorer.block", tr("The block of the network whose attention is shown"));
+    head_ = combo("explorer.head", tr("One attention head, or the mean of all"));
     form->addRow(tr("Block"), block_);
     form->addRow(tr("Head"), head_);
     layout->addLayout(form);
@@ -182,9 +188,8 @@ void ExplorerPanel::buildWhatIf(QVBoxLayout* layout) {
     hint->setProperty("faint", true);
     layout->addWidget(hint);
     auto* first = new QHBoxLayout;
-    scaleOff_ = new QComboBox;
-    scaleOff_->setObjectName("explorer.scaleOff");
-    scaleOff_->setToolTip(tr("No other scale sees the keys of this one; pooling stays"));
+    scaleOff_ =
+        combo("explorer.scaleOff", tr("No other scale sees the keys of this one; pooling stays"));
     auto* off = button("explorer.tryScaleOff", tr("Scale off"),
                        tr("Answer again while no other scale sees this one"));
     first->addWidget(scaleOff_, 1);
@@ -211,6 +216,8 @@ void ExplorerPanel::buildWhatIf(QVBoxLayout* layout) {
     changes_->horizontalHeader()->setSectionResizeMode(QHeaderView::ResizeToContents);
     changes_->horizontalHeader()->setSectionResizeMode(0, QHeaderView::Stretch);
     changes_->verticalHeader()->hide();
+    changes_->verticalHeader()->setDefaultSectionSize(kRowHeight);
+    changes_->setVerticalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
     changes_->setEditTriggers(QAbstractItemView::NoEditTriggers);
     changes_->setSelectionMode(QAbstractItemView::NoSelection);
     changes_->setVisible(false);
@@ -244,9 +251,7 @@ void ExplorerPanel::buildFaithfulness(QVBoxLayout* layout) {
     row->addWidget(bar_, 1);
     row->addWidget(stop_);
     layout->addLayout(row);
-    curve_ = new QComboBox;
-    curve_->setObjectName("explorer.curve");
-    curve_->setToolTip(tr("Which map's curve is drawn"));
+    curve_ = combo("explorer.curve", tr("Which map's curve is drawn"));
     layout->addWidget(curve_);
     chart_ = new FaithfulnessChart;
     layout->addWidget(chart_);
@@ -290,7 +295,7 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
         opacity->setAccessibleName(tr("Opacity of scale %1").arg(k));
         opacity->setToolTip(tr("How much of this scale is mixed in"));
         opacity->setRange(0, 100);
-        opacity->setMinimumWidth(70);
+        opacity->setMinimumWidth(40);
         scales_->addWidget(shown, static_cast<int>(k), 0);
         scales_->addWidget(opacity, static_cast<int>(k), 1);
         rows_.push_back({shown, opacity});
@@ -384,8 +389,8 @@ void ExplorerPanel::showWhatIf(const engine::WhatIfResult& result, const QString
             changes_->setItem(row, column, item);
         }
     }
-    changes_->setFixedHeight(changes_->horizontalHeader()->sizeHint().height() +
-                             rows * changes_->rowHeight(0) + 4);
+    changes_->setFixedHeight(changes_->horizontalHeader()->sizeHint().height() + rows * kRowHeight +
+                             2 * changes_->frameWidth());
     changes_->setVisible(true);
 }
 

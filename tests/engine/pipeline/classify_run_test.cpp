@@ -44,6 +44,20 @@ TEST(ClassifyRun, WritesEveryFileAndFindsTheTruth) {
                 predicted ==
                 io::SyntheticScene::classes()[static_cast<size_t>(truth - shares.begin())].name;
         }
+    // The table of contexts read back: the same classes, and neighbours compared.
+    ASSERT_EQ(run.tiles.size(), 64u);
+    for (const auto& tile : run.tiles) {
+        const int column = static_cast<int>(tile.x / 1024), row = static_cast<int>(tile.y / 1024);
+        EXPECT_EQ(tile.best(), static_cast<int>(run.layers.classes.at(0, column, row)));
+        int neighbours = 0, other = 0;
+        for (int y = std::max(0, row - 1); y <= std::min(7, row + 1); ++y)
+            for (int x = std::max(0, column - 1); x <= std::min(7, column + 1); ++x) {
+                if (x == column && y == row) continue;
+                ++neighbours;
+                other += static_cast<int>(run.layers.classes.at(0, x, y)) != tile.best();
+            }
+        EXPECT_NEAR(tile.disagreement, static_cast<double>(other) / neighbours, 1e-9);
+    }
     EXPECT_GT(clear, 30);
     // The model's own record says at least 90 % over many scenes; one scene of some 50 contexts may
     // lie a little below.
