@@ -7,6 +7,7 @@
 #include "ui/result_layers.h"
 #include "ui/viewer/color_maps.h"
 #include "ui/viewer/decorations.h"
+#include "ui/viewer/image_look.h"
 #include "ui/viewer/overlay_layer.h"
 #include "ui/viewer/view_transform.h"
 
@@ -78,11 +79,12 @@ OverlayLayer layerOf(std::vector<float> values, OverlayLayer::Kind kind) {
 
 TEST(OverlayLayer, IsClearWhereThereIsNoData) {
     const auto classes = layerOf({0, 1, NAN, 7}, OverlayLayer::Kind::Classes);
-    const QImage picture = classes.picture(0, 0, 4, 1);
-    EXPECT_EQ(picture.pixelColor(0, 0), QColor(255, 0, 0));
-    EXPECT_EQ(picture.pixelColor(1, 0), QColor(0, 0, 255));
-    EXPECT_EQ(picture.pixelColor(2, 0).alpha(), 0);
-    EXPECT_EQ(picture.pixelColor(3, 0).alpha(), 0);
+    EXPECT_EQ(classes.colorOf(0), QColor(255, 0, 0).rgba());
+    EXPECT_EQ(classes.colorOf(1), QColor(0, 0, 255).rgba());
+    EXPECT_EQ(qAlpha(classes.colorOf(NAN)), 0);
+    EXPECT_EQ(qAlpha(classes.colorOf(7)), 0);
+    EXPECT_EQ(classes.values(0, 0, 4, 1), (std::vector<float>{0, 1, OverlayLayer::kMissing, 7}));
+    EXPECT_EQ(classes.colorStrip().width(), 2);
     EXPECT_TRUE(std::isnan(classes.valueAt(-1, 0)));
     EXPECT_EQ(classes.valueAt(15, 5), 1);
 }
@@ -90,10 +92,51 @@ TEST(OverlayLayer, IsClearWhereThereIsNoData) {
 TEST(OverlayLayer, ThresholdHidesSmallValues) {
     auto layer = layerOf({0.1f, 0.5f, 0.9f}, OverlayLayer::Kind::Magnitude);
     layer.threshold = 0.4;
-    const QImage picture = layer.picture(0, 0, 3, 1);
-    EXPECT_EQ(picture.pixelColor(0, 0).alpha(), 0);
-    EXPECT_EQ(picture.pixelColor(1, 0).alpha(), 255);
-    EXPECT_EQ(picture.pixel(2, 0), layer.colorOf(0.9f));
+    EXPECT_EQ(qAlpha(layer.colorOf(0.1f)), 0);
+    EXPECT_EQ(qAlpha(layer.colorOf(0.5f)), 255);
+    const QRgb before = layer.colorOf(0.9f);
+    layer.invert = true;
+    EXPECT_EQ(layer.colorOf(0.9f), colorAt("viridis", 1 - 229 / 255.0).rgba());
+    EXPECT_NE(layer.colorOf(0.9f), before);
+    EXPECT_EQ(layer.colorStrip().pixel(0, 0), colorAt("viridis", 1).rgba());
+}
+
+TEST(ImageLook, LeavesItAloneUntilItIsAsked) {
+    ImageLook look;
+    EXPECT_EQ(look.apply(QColor(12, 130, 250)), QColor(12, 130, 250));
+    look.channels[0].brightness = 0.2;
+    EXPECT_EQ(look.apply(QColor(100, 100, 100)), QColor(151, 100, 100));
+    look = {};
+    for (auto& c : look.channels) c.gamma = 2;
+    EXPECT_NEAR(look.apply(QColor(64, 64, 64)).red(), 128, 1);
+}
+
+TEST(ImageLook, SeparatesStains) {
+    const auto vectors = stainVectors();
+    const auto inverse = stainInverse();
+    for (size_t i = 0; i < 3; ++i)  // the inverse is one
+        for (size_t j = 0; j < 3; ++j) {
+            double sum = 0;
+            for (size_t k = 0; k < 3; ++k) sum += vectors[i][k] * inverse[k][j];
+            EXPECT_NEAR(sum, i == j ? 1 : 0, 1e-9);
+        }
+    // A pixel of hematoxylin and eosin: each look shows that stain alone.
+    const auto mixed = [&](double h, double e) {
+        std::array<double, 3> c{};
+        for (size_t i = 0; i < 3; ++i) c[i] = std::exp(-h * vectors[0][i] - e * vectors[1][i]);
+        return QColor::fromRgbF(static_cast<float>(c[0]), static_cast<float>(c[1]),
+                                static_cast<float>(c[2]));
+    };
+    const auto close = [](const QColor& a, const QColor& b) {
+        EXPECT_NEAR(a.red(), b.red(), 3);
+        EXPECT_NEAR(a.green(), b.green(), 3);
+        EXPECT_NEAR(a.blue(), b.blue(), 3);
+    };
+    ImageLook look;
+    look.stain = Stain::Hematoxylin;
+    close(look.apply(mixed(0.9, 0.5)), mixed(0.9, 0));
+    look.stain = Stain::Eosin;
+    close(look.apply(mixed(0.9, 0.5)), mixed(0, 0.5));
 }
 
 TEST(ScaleBar, IsRoundAndFits) {

@@ -15,6 +15,7 @@
 #include <QWheelEvent>
 #include <cmath>
 #include <fstream>
+#include <numeric>
 
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_data.h"
@@ -397,6 +398,37 @@ TEST_F(WindowTest, TheTableOfContextsSortsFiltersAndFlies) {
         hectares += text.split(' ')[0].toDouble() * (text.endsWith("km²") ? 100 : 1);
     }
     EXPECT_NEAR(hectares, 655.36, 1.5);  // two digits each
+}
+
+TEST_F(WindowTest, LooksChangeWithoutReadingAgain) {
+    open("synthetic:size=4096,seed=21");
+    const QImage plain = drawn();
+    const qint64 read = window_->canvas()->tilesLoaded();
+    auto* adjuster = window_->findChild<ImageAdjuster*>("adjust.panel");
+    window_->findChild<QSlider*>("adjust.brightness")->setValue(115);
+    window_->findChild<QSlider*>("adjust.contrast")->setValue(140);
+    window_->findChild<QComboBox*>("adjust.channel")->setCurrentIndex(3);
+    window_->findChild<QSlider*>("adjust.gamma")->setValue(60);
+    QTest::qWait(50);
+    const ImageLook look = adjuster->look();
+    EXPECT_NE(look.channels[2].gamma, look.channels[0].gamma);
+    QImage changed = drawn();
+    for (double x : {700.0, 1900.0, 3100.0})
+        for (double y : {600.0, 2100.0, 3300.0})
+            EXPECT_LE(difference(at(changed, x, y), look.apply(at(plain, x, y))), 3);
+    window_->findChild<QComboBox*>("adjust.stain")->setCurrentIndex(1);
+    QTest::qWait(50);
+    changed = drawn();
+    for (double x : {700.0, 1900.0, 3100.0})
+        EXPECT_LE(difference(at(changed, x, 1500), adjuster->look().apply(at(plain, x, 1500))), 4);
+    const auto* histogram =
+        static_cast<Histogram*>(window_->findChild<QWidget*>("adjust.histogram"));
+    EXPECT_GT(std::accumulate(histogram->counts()[0].begin(), histogram->counts()[0].end(), 0),
+              1000);
+    Q_EMIT window_->findChild<QComboBox*>("adjust.preset")->activated(0);
+    QTest::qWait(50);
+    EXPECT_LE(difference(at(drawn(), 1900, 2100), at(plain, 1900, 2100)), 1);
+    EXPECT_EQ(window_->canvas()->tilesLoaded(), read);
 }
 
 TEST_F(WindowTest, CommandsKeysAndTheDoctorAreAtHand) {

@@ -38,6 +38,9 @@ MainWindow::MainWindow(const WindowOptions& options)
     });
     connect(canvas_, &Canvas::filesDropped, this, &MainWindow::openDropped);
     connect(runPanel_, &RunPanel::maskPreviewAsked, this, &MainWindow::previewMask);
+    connect(layersPanel_->adjuster(), &ImageAdjuster::edited, canvas_, &Canvas::setLook);
+    connect(canvas_, &Canvas::smallPictureChanged, this,
+            [this] { layersPanel_->adjuster()->setPicture(canvas_->smallPicture()); });
     connect(layersPanel_, &LayersPanel::displayEdited, this, &MainWindow::setDisplay);
     connect(runPanel_, &RunPanel::startAsked, this, &MainWindow::startRun);
     connect(runPanel_, &RunPanel::cancelAsked, this, [this] { runs_->cancelAll(); });
@@ -150,6 +153,8 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     explorerModel_.clear();
     explorer_->clearModel();
     contextsPanel_->clear();
+    layersPanel_->adjuster()->setLook({});
+    canvas_->setLook({});
     tiles_.clear();
     allClasses_.reset();
     const auto& info = image_->info();

@@ -195,6 +195,18 @@ void MainWindow::retitle(OverlayLayer& l) const {
 
 bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
     if (id == "image") {
+        ImageLook look = layersPanel_->adjuster()->look();
+        for (auto& c : look.channels) {
+            c.brightness =
+                std::clamp(changes.value("brightness").toDouble(c.brightness), -1.0, 1.0);
+            c.contrast = std::clamp(changes.value("contrast").toDouble(c.contrast), 0.25, 4.0);
+            c.gamma = std::clamp(changes.value("gamma").toDouble(c.gamma), 0.25, 4.0);
+        }
+        const QStringList stains{"all", "hematoxylin", "eosin", "residual"};
+        const auto stain = stains.indexOf(changes.value("stain").toString());
+        if (stain >= 0) look.stain = static_cast<Stain>(stain);
+        layersPanel_->adjuster()->setLook(look);
+        canvas_->setLook(look);
         imageVisible_ = changes.value("visible").toBool(imageVisible_);
         applyLayers();
         return true;
@@ -205,6 +217,8 @@ bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
     l->opacity = changes.value("opacity").toDouble(l->opacity);
     l->threshold = changes.value("threshold").toDouble(l->threshold);
     l->colorMap = changes.value("colorMap").toString(l->colorMap);
+    l->smooth = changes.value("smooth").toBool(l->smooth);
+    l->invert = changes.value("invert").toBool(l->invert);
     const QJsonValue band = changes.value("band");
     if (band.isString() && l->classNames.contains(band.toString()))
         l->band = static_cast<int>(l->classNames.indexOf(band.toString()));

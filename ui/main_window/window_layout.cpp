@@ -29,6 +29,17 @@ namespace atlas::ui {
 namespace {
 constexpr int kRecentFiles = 8;
 constexpr double kPanStep = 80;  // view pixels an arrow key
+
+/// A panel that may be taller than its dock.
+QScrollArea* scrolling(QWidget* panel) {
+    auto* scroll = new QScrollArea;
+    scroll->setWidget(panel);
+    scroll->setWidgetResizable(true);
+    scroll->setFrameShape(QFrame::NoFrame);
+    scroll->setMinimumWidth(270);
+    scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+    return scroll;
+}
 }  // namespace
 
 void MainWindow::buildCentre() {
@@ -139,16 +150,12 @@ void MainWindow::buildDocks() {
     inspector_->setMinimumHeight(92);
     auto* images = dock("dock.images", tr("Images"), imagesPanel_, Qt::LeftDockWidgetArea);
     auto* run = dock("dock.run", tr("Run"), runPanel_, Qt::RightDockWidgetArea);
-    auto* layers = dock("dock.layers", tr("Layers"), layersPanel_, Qt::RightDockWidgetArea);
+    auto* layers =
+        dock("dock.layers", tr("Layers"), scrolling(layersPanel_), Qt::RightDockWidgetArea);
     auto* inspect = dock("dock.inspector", tr("Inspector"), inspector_, Qt::RightDockWidgetArea);
     explorer_ = new ExplorerPanel;
-    auto* scroll = new QScrollArea;
-    scroll->setWidget(explorer_);
-    scroll->setWidgetResizable(true);
-    scroll->setFrameShape(QFrame::NoFrame);
-    scroll->setMinimumWidth(270);
-    scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
-    auto* explore = dock("dock.explorer", tr("Explore"), scroll, Qt::LeftDockWidgetArea);
+    auto* explore =
+        dock("dock.explorer", tr("Explore"), scrolling(explorer_), Qt::LeftDockWidgetArea);
     tabifyDockWidget(images, explore);
     images->raise();
     contextsPanel_ = new ContextsPanel;

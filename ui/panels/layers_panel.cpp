@@ -54,6 +54,17 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     map_->setToolTip(tr("Colour map of the selected layer"));
     map_->addItems(colorMapNames());
     form->addRow(tr("Colours"), map_);
+    smooth_ = new QCheckBox(tr("smooth"));
+    smooth_->setObjectName("layers.smooth");
+    smooth_->setToolTip(tr("Interpolate between cells instead of showing them as blocks"));
+    invert_ = new QCheckBox(tr("inverted"));
+    invert_->setObjectName("layers.invert");
+    invert_->setToolTip(tr("The colour map the other way round"));
+    auto* ticks = new QHBoxLayout;
+    ticks->addWidget(smooth_);
+    ticks->addWidget(invert_);
+    ticks->addStretch();
+    form->addRow(QString(), ticks);
     layout->addWidget(settings_);
     settings_->setVisible(false);
     imageSettings_ = new QWidget;
@@ -72,6 +83,8 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     stretch_->addItems(
         {tr("none (0 to 255)"), tr("2 to 98 % of the values"), tr("smallest to largest")});
     imageForm->addRow(tr("Stretch"), stretch_);
+    adjuster_ = new ImageAdjuster;
+    imageForm->addRow(adjuster_);
     layout->addWidget(imageSettings_);
     imageSettings_->setVisible(false);
     const auto emitDisplay = [this] {
@@ -99,6 +112,10 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     connect(band_, &QComboBox::currentIndexChanged, this, [this](int v) {
         if (v >= 0) edit([v](OverlayLayer& l) { l.band = v; });
     });
+    connect(smooth_, &QCheckBox::toggled, this,
+            [this](bool v) { edit([v](OverlayLayer& l) { l.smooth = v; }); });
+    connect(invert_, &QCheckBox::toggled, this,
+            [this](bool v) { edit([v](OverlayLayer& l) { l.invert = v; }); });
     connect(map_, &QComboBox::currentTextChanged, this,
             [this](const QString& v) { edit([v](OverlayLayer& l) { l.colorMap = v; }); });
 }
@@ -182,6 +199,10 @@ void LayersPanel::showSettings() {
     }
     map_->setEnabled(magnitude);
     map_->setCurrentText(layer->colorMap);
+    smooth_->setEnabled(magnitude);
+    invert_->setEnabled(magnitude);
+    smooth_->setChecked(layer->smooth && magnitude);
+    invert_->setChecked(layer->invert && magnitude);
     filling_ = false;
 }
 

@@ -2,6 +2,7 @@
 // The layer list with the settings of the selected layer.
 #pragma once
 
+#include <QCheckBox>
 #include <QComboBox>
 #include <QDoubleSpinBox>
 #include <QLabel>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "io/color_source.h"
+#include "ui/panels/image_adjuster.h"
 #include "ui/viewer/overlay_layer.h"
 
 namespace atlas::ui {
@@ -27,6 +29,7 @@ class LayersPanel : public QWidget {
     QString selected() const;
     void select(const QString& id);
     /// Bands and stretch of the image, shown while its row is selected.
+    ImageAdjuster* adjuster() const { return adjuster_; }
     void setDisplay(const QStringList& bandNames, const io::DisplaySettings& settings);
 
   Q_SIGNALS:
@@ -43,6 +46,8 @@ class LayersPanel : public QWidget {
     QWidget *settings_, *imageSettings_;
     std::array<QComboBox*, 3> channels_;
     QComboBox* stretch_;
+    ImageAdjuster* adjuster_;
+    QCheckBox *smooth_, *invert_;
     io::DisplaySettings display_;
     QSlider *opacity_, *threshold_;
     QLabel *opacityText_, *thresholdText_;

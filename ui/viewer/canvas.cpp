@@ -29,12 +29,68 @@ void main() {
     gl_Position = vec4(place.xy + corner * place.zw, 0.0, 1.0);
 })";
 
+// Everything that the user may change without reading anything again: the look of the image (mode
+// 0), class colours (1) and magnitudes through a colour map (2). Values that are missing are
+// kMissing. Colours leave with premultiplied alpha.
 constexpr const char* kFragmentShader = R"(#version 330 core
 in vec2 uv;
 uniform sampler2D picture;
+uniform sampler2D colors;
+uniform int mode;
 uniform float opacity;
+uniform vec3 brightness, contrast, gamma;
+uniform int stain;          // 0: all
+uniform mat3 stainInverse;  // columns: weights of the optical density for each stain
+uniform vec3 stainColor;    // its optical density
+uniform float low, high, threshold;
+uniform bool smoothly;
 out vec4 color;
-void main() { color = texture(picture, uv) * opacity; })";
+const float missing = -3e38;
+
+vec3 look(vec3 c) {
+    if (stain > 0) {
+        float amount = max(dot(-log(max(c, vec3(1.0 / 255.0))), stainInverse[stain - 1]), 0.0);
+        c = exp(-amount * abs(stainColor));
+    }
+    c = clamp((c - 0.5) * contrast + 0.5 + brightness, 0.0, 1.0);
+    return pow(c, 1.0 / gamma);
+}
+
+float value() {
+    ivec2 size = textureSize(picture, 0);
+    ivec2 cell = clamp(ivec2(uv * vec2(size)), ivec2(0), size - 1);
+    float here = texelFetch(picture, cell, 0).r;
+    if (!smoothly || here < missing) return here;
+    vec2 at = uv * vec2(size) - 0.5;
+    ivec2 first = ivec2(floor(at));
+    vec2 part = at - vec2(first);
+    float sum = 0.0, weights = 0.0;
+    for (int i = 0; i < 4; ++i) {
+        ivec2 step = ivec2(i % 2, i / 2);
+        float v = texelFetch(picture, clamp(first + step, ivec2(0), size - 1), 0).r;
+        vec2 w = mix(1.0 - part, part, vec2(step));
+        if (v >= missing) {
+            sum += v * w.x * w.y;
+            weights += w.x * w.y;
+        }
+    }
+    return sum / weights;
+}
+
+void main() {
+    if (mode == 0) {
+        vec4 c = texture(picture, uv);
+        if (c.a > 0.0) c.rgb = look(c.rgb / c.a) * c.a;
+        color = c * opacity;
+        return;
+    }
+    float v = value();
+    if (v < missing || (mode == 2 && threshold > 0.0 && v < threshold)) discard;
+    int entry = mode == 1 ? int(v + 0.5)
+                          : int(clamp((v - low) / (high - low), 0.0, 1.0) * 255.0 + 0.5);
+    if (entry >= textureSize(colors, 0).x) discard;
+    color = vec4(texelFetch(colors, ivec2(entry, 0), 0).rgb, 1.0) * opacity;
+})";
 
 }  // namespace
 
@@ -93,11 +149,16 @@ void Canvas::setLayers(const std::vector<OverlayLayer>& layers) {
     for (const auto& old : layers_) {
         const auto now = std::find_if(layers.begin(), layers.end(),
                                       [&](const OverlayLayer& l) { return l.id == old.id; });
-        if (now == layers.end() || now->revision != old.revision)
+        if (now == layers.end() || now->raster != old.raster || now->band != old.band)
             textures_.removePrefix("layer/" + old.id.toStdString() + "/");
     }
     doneCurrent();
     layers_ = layers;
+    update();
+}
+
+void Canvas::setLook(const ImageLook& look) {
+    look_ = look;
     update();
 }
 
@@ -182,6 +243,7 @@ std::string Canvas::tileKey(const TileId& id) {
 void Canvas::onLoaded(int generation, const TileId& id, const io::TilePtr& tile) {
     if (generation != loader_.generation()) return;
     arrived_.emplace_back(id, tile);
+    ++tilesLoaded_;
     update();
 }
 
@@ -204,6 +266,8 @@ void Canvas::uploadArrived() {
             painter.drawImage(QPointF(static_cast<double>(id.column * io::ColorSource::kTilePx),
                                       static_cast<double>(id.row * io::ColorSource::kTilePx)),
                               picture);
+            painter.end();
+            Q_EMIT smallPictureChanged();
         }
     }
     if (!arrived_.empty()) update();
@@ -226,6 +290,8 @@ void Canvas::paintGL() {
             QOpenGLVertexArrayObject::Binder bind(&vertexArray_);
             glActiveTexture(GL_TEXTURE0);
             program_.setUniformValue("picture", 0);
+            program_.setUniformValue("colors", 1);
+            setLookUniforms();
             drawImage();
             for (const auto& layer : layers_)
                 if (layer.visible && layer.raster && layer.raster->width > 0) drawLayer(layer);
@@ -319,6 +385,16 @@ void Canvas::requestTiles(int level) {
 
 void Canvas::drawLayer(const OverlayLayer& layer) {
     const auto& raster = *layer.raster;
+    const bool classes = layer.kind == OverlayLayer::Kind::Classes;
+    glActiveTexture(GL_TEXTURE1);
+    colorsOf(layer)->bind();
+    glActiveTexture(GL_TEXTURE0);
+    program_.setUniformValue("mode", classes ? 1 : 2);
+    program_.setUniformValue("low", static_cast<float>(layer.low));
+    program_.setUniformValue(
+        "high", static_cast<float>(layer.high > layer.low ? layer.high : layer.low + 1));
+    program_.setUniformValue("threshold", static_cast<float>(layer.threshold));
+    program_.setUniformValue("smoothly", layer.smooth && !classes);
     for (int y = 0; y < raster.height; y += kLayerPart)
         for (int x = 0; x < raster.width; x += kLayerPart) {
             const int w = std::min(kLayerPart, raster.width - x),
@@ -327,13 +403,47 @@ void Canvas::drawLayer(const OverlayLayer& layer) {
                                w * raster.cellWidth, h * raster.cellHeight);
             const QRectF view = transform_.viewFromImage(place);
             if (!view.intersects(QRectF(rect()))) continue;
-            const std::string key = "layer/" + layer.id.toStdString() + "/" +
-                                    std::to_string(layer.revision) + "/" + std::to_string(x) + "/" +
-                                    std::to_string(y);
+            const std::string key = "layer/" + layer.id.toStdString() + "/" + std::to_string(x) +
+                                    "/" + std::to_string(y);
             auto* texture = textures_.find(key);
-            if (!texture) texture = textures_.insert(key, layer.picture(x, y, w, h), false);
+            if (!texture) texture = textures_.insertValues(key, layer.values(x, y, w, h), w, h);
             drawQuad(texture, view, QRectF(0, 0, 1, 1), layer.opacity);
         }
+}
+
+void Canvas::setLookUniforms() {
+    const auto three = [this](const char* name, const auto& of) {
+        program_.setUniformValue(name, QVector3D(static_cast<float>(of(look_.channels[0])),
+                                                 static_cast<float>(of(look_.channels[1])),
+                                                 static_cast<float>(of(look_.channels[2]))));
+    };
+    program_.setUniformValue("mode", 0);
+    three("brightness", [](const ChannelLook& c) { return c.brightness; });
+    three("contrast", [](const ChannelLook& c) { return c.contrast; });
+    three("gamma", [](const ChannelLook& c) { return c.gamma; });
+    program_.setUniformValue("stain", static_cast<int>(look_.stain));
+    if (look_.stain == Stain::All) return;
+    const auto inverse = stainInverse(), vectors = stainVectors();
+    QMatrix3x3 matrix;  // GLSL's columns are ours: the weights of one stain
+    for (int row = 0; row < 3; ++row)
+        for (int column = 0; column < 3; ++column)
+            matrix(row, column) =
+                static_cast<float>(inverse[static_cast<size_t>(row)][static_cast<size_t>(column)]);
+    program_.setUniformValue("stainInverse", matrix);
+    const auto& color = vectors[static_cast<size_t>(look_.stain) - 1];
+    program_.setUniformValue("stainColor",
+                             QVector3D(static_cast<float>(color[0]), static_cast<float>(color[1]),
+                                       static_cast<float>(color[2])));
+}
+
+/// The colours of a layer as a strip of pixels, kept under what they are.
+QOpenGLTexture* Canvas::colorsOf(const OverlayLayer& layer) {
+    const QImage strip = layer.colorStrip();
+    const std::string key =
+        "colors/" + std::string(reinterpret_cast<const char*>(strip.constBits()),
+                                static_cast<size_t>(strip.sizeInBytes()));
+    auto* texture = textures_.find(key);
+    return texture ? texture : textures_.insert(key, strip, false);
 }
 
 void Canvas::drawQuad(QOpenGLTexture* texture, const QRectF& view, const QRectF& part,

@@ -11,6 +11,7 @@
 #include <deque>
 #include <optional>
 
+#include "ui/viewer/image_look.h"
 #include "ui/viewer/overlay_layer.h"
 #include "ui/viewer/texture_store.h"
 #include "ui/viewer/tile_loader.h"
@@ -37,6 +38,11 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     /// Drawn in this order over the image. A layer whose revision changed is drawn anew.
     void setLayers(const std::vector<OverlayLayer>& layers);
     void setImageVisible(bool visible);
+    /// Brightness, contrast, gamma, stain: nothing is read again.
+    void setLook(const ImageLook& look);
+    /// The whole image, small; null until its coarsest tiles have come.
+    const QImage& smallPicture() const { return minimap_; }
+    qint64 tilesLoaded() const { return tilesLoaded_; }
     void setTool(Tool tool);
     Tool tool() const { return tool_; }
 
@@ -63,6 +69,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void probed(QPointF imagePoint, bool second);  ///< second: with Shift
     void filesDropped(QStringList paths);
     void problem(QString text);
+    void smallPictureChanged();
 
   protected:
     void initializeGL() override;
@@ -83,6 +90,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void drawImage();
     void drawTile(int level, int64_t column, int64_t row);
     void drawLayer(const OverlayLayer& layer);
+    void setLookUniforms();
+    QOpenGLTexture* colorsOf(const OverlayLayer& layer);
     void drawQuad(QOpenGLTexture* texture, const QRectF& view, const QRectF& part, double opacity);
     QRectF tileRect(int level, int64_t column, int64_t row) const;
     int wantedLevel() const;
@@ -99,6 +108,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     ViewTransform transform_;
     std::vector<OverlayLayer> layers_;
     bool imageVisible_ = true;
+    ImageLook look_;
+    qint64 tilesLoaded_ = 0;
     TileLoader loader_;
     TextureStore textures_;
     std::deque<std::pair<TileId, io::TilePtr>> arrived_;

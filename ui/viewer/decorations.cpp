@@ -76,7 +76,7 @@ double drawMagnitude(QPainter& painter, double bottom, const OverlayLayer& layer
     painter.drawText(QRectF(bar.x(), top + kPad, bar.width(), kLine), Qt::AlignVCenter,
                      layer.title);
     QLinearGradient gradient(bar.topLeft(), bar.topRight());
-    for (int i = 0; i <= 16; ++i) gradient.setColorAt(i / 16.0, colorAt(layer.colorMap, i / 16.0));
+    for (int i = 0; i <= 16; ++i) gradient.setColorAt(i / 16.0, layer.mapColor(i / 16.0));
     painter.setPen(Qt::NoPen);
     painter.setBrush(gradient);
     painter.drawRect(bar);

@@ -17,34 +17,35 @@ QRgb OverlayLayer::colorOf(float value) const {
     }
     if (threshold > 0 && value < threshold) return 0;
     const double t = high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 0;
-    return colorAt(colorMap, std::floor(t * 255 + 0.5) / 255).rgba();  // as picture() does
+    return mapColor(std::floor(t * 255 + 0.5) / 255).rgba();  // as the strip has it
 }
 
-QImage OverlayLayer::picture(int x, int y, int w, int h) const {
-    QImage image(w, h, QImage::Format_ARGB32);
+QImage OverlayLayer::colorStrip() const {
     if (kind == Kind::Classes) {
-        for (int row = 0; row < h; ++row) {
-            auto* line = reinterpret_cast<QRgb*>(image.scanLine(row));
-            for (int column = 0; column < w; ++column)
-                line[column] = colorOf(raster->at(band, x + column, y + row));
-        }
-        return image;
+        QImage strip(std::max(1, static_cast<int>(colors.size())), 1, QImage::Format_ARGB32);
+        strip.fill(Qt::transparent);
+        for (size_t i = 0; i < colors.size(); ++i)
+            strip.setPixelColor(static_cast<int>(i), 0, colors[i]);
+        return strip;
     }
-    std::array<QRgb, 256> table;
-    for (size_t i = 0; i < table.size(); ++i)
-        table[i] = colorAt(colorMap, static_cast<double>(i) / 255).rgba();
-    const double factor = high > low ? 255 / (high - low) : 0;
-    for (int row = 0; row < h; ++row) {
-        auto* line = reinterpret_cast<QRgb*>(image.scanLine(row));
-        for (int column = 0; column < w; ++column) {
-            const float value = raster->at(band, x + column, y + row);
-            const bool clear = std::isnan(value) || (threshold > 0 && value < threshold);
-            line[column] = clear ? 0
-                                 : table[static_cast<size_t>(
-                                       std::clamp((value - low) * factor + 0.5, 0.0, 255.0))];
+    QImage strip(256, 1, QImage::Format_ARGB32);
+    for (int i = 0; i < 256; ++i) strip.setPixelColor(i, 0, mapColor(i / 255.0));
+    return strip;
+}
+
+QColor OverlayLayer::mapColor(double t) const {
+    return colorAt(colorMap, invert ? 1 - t : t);
+}
+
+std::vector<float> OverlayLayer::values(int x, int y, int w, int h) const {
+    std::vector<float> cells;
+    cells.reserve(static_cast<size_t>(w) * static_cast<size_t>(h));
+    for (int row = y; row < y + h; ++row)
+        for (int column = x; column < x + w; ++column) {
+            const float v = raster->at(band, column, row);
+            cells.push_back(std::isnan(v) ? kMissing : v);
         }
-    }
-    return image;
+    return cells;
 }
 
 float OverlayLayer::valueAt(double x, double y) const {

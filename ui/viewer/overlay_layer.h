@@ -27,12 +27,19 @@ struct OverlayLayer {
     double threshold = 0;      ///< Magnitude: values below are transparent; 0: none are
     double opacity = 0.5;
     bool visible = false;
-    int revision = 0;  ///< changes whenever the picture does
+    bool smooth = false;  ///< Magnitude: interpolated between cells
+    bool invert = false;  ///< Magnitude: the colour map the other way round
+    int revision = 0;     ///< changes whenever the picture does
 
     /// The colour of a value; fully transparent where there is none.
     QRgb colorOf(float value) const;
-    /// One pixel a cell, of cells [x, x + w) x [y, y + h).
-    QImage picture(int x, int y, int w, int h) const;
+    /// Of a place of 0 to 1 in the colour map.
+    QColor mapColor(double t) const;
+    /// Colours of the classes, or 256 of the colour map, one pixel each.
+    QImage colorStrip() const;
+    /// Cells [x, x + w) x [y, y + h) of the band; kMissing where there is no value.
+    std::vector<float> values(int x, int y, int w, int h) const;
+    static constexpr float kMissing = -3.4e38f;
     /// Value at a level-0 position; NaN where there is none.
     float valueAt(double x, double y) const;
     /// low and high from the 2nd and 98th percentile of the band.

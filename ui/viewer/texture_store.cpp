@@ -22,8 +22,26 @@ QOpenGLTexture* TextureStore::insert(const std::string& key, const QImage& pictu
     texture->setMinMagFilters(smooth ? QOpenGLTexture::Linear : QOpenGLTexture::Nearest,
                               smooth ? QOpenGLTexture::Linear : QOpenGLTexture::Nearest);
     texture->setWrapMode(QOpenGLTexture::ClampToEdge);
+    return keep(key, std::move(texture), qint64{4} * picture.width() * picture.height());
+}
+
+QOpenGLTexture* TextureStore::insertValues(const std::string& key, const std::vector<float>& values,
+                                           int w, int h) {
+    if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
+    auto texture = std::make_unique<QOpenGLTexture>(QOpenGLTexture::Target2D);
+    texture->setFormat(QOpenGLTexture::R32F);
+    texture->setSize(w, h);
+    texture->setMipLevels(1);
+    texture->allocateStorage(QOpenGLTexture::Red, QOpenGLTexture::Float32);
+    texture->setData(QOpenGLTexture::Red, QOpenGLTexture::Float32, values.data());
+    texture->setMinMagFilters(QOpenGLTexture::Nearest, QOpenGLTexture::Nearest);
+    texture->setWrapMode(QOpenGLTexture::ClampToEdge);
+    return keep(key, std::move(texture), qint64{4} * w * h);
+}
+
+QOpenGLTexture* TextureStore::keep(const std::string& key, std::unique_ptr<QOpenGLTexture> texture,
+                                   qint64 size) {
     order_.push_front(key);
-    const qint64 size = qint64{4} * picture.width() * picture.height();
     auto* result = texture.get();
     entries_[key] = {std::move(texture), size, order_.begin()};
     bytes_ += size;

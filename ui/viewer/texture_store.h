@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace atlas::ui {
 
@@ -19,6 +20,9 @@ class TextureStore {
     /// nullptr if it is not there.
     QOpenGLTexture* find(const std::string& key);
     QOpenGLTexture* insert(const std::string& key, const QImage& picture, bool smooth);
+    /// One float32 a texel, [h, w]; not interpolated.
+    QOpenGLTexture* insertValues(const std::string& key, const std::vector<float>& values, int w,
+                                 int h);
     void removePrefix(const std::string& prefix);
     void clear();
     qint64 bytes() const { return bytes_; }
@@ -29,6 +33,8 @@ class TextureStore {
         qint64 bytes;
         std::list<std::string>::iterator place;
     };
+    QOpenGLTexture* keep(const std::string& key, std::unique_ptr<QOpenGLTexture> texture,
+                         qint64 bytes);
     void erase(std::map<std::string, Entry>::iterator it);
 
     std::map<std::string, Entry> entries_;
