@@ -162,6 +162,10 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
         const auto r = object.value("region").toArray();
         change.region = {r.at(0).toInt(), r.at(1).toInt(), r.at(2).toInt(), r.at(3).toInt()};
         window_->whatIf(change);
+    } else if (verb == "annotate") {
+        const QJsonArray several = value.isArray() ? value.toArray() : QJsonArray{value};
+        for (const auto& item : several)
+            if (!annotate(item.toObject())) return false;
     } else if (verb == "contributions") {
         window_->contributions();
     } else if (verb == "faithfulness") {
@@ -201,6 +205,26 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
     } else {
         return false;
     }
+    return true;
+}
+
+/// {shape, points: [[x, y] ...], class, name}: one annotation, drawn by no mouse.
+bool StepsPlayer::annotate(const QJsonObject& what) {
+    const QStringList shapes{"rectangle", "polygon", "ellipse", "line", "point"};
+    const auto shape = shapes.indexOf(what.value("shape").toString("polygon"));
+    if (shape < 0) return false;
+    Annotation a;
+    a.shape = static_cast<Annotation::Shape>(shape);
+    for (const auto& p : what.value("points").toArray())
+        a.points << QPointF(p.toArray().at(0).toDouble(), p.toArray().at(1).toDouble());
+    a.className = what.value("class").toString();
+    a.name = what.value("name").toString();
+    if (!a.complete()) return false;
+    auto* store = window_->annotations();
+    if (!a.className.isEmpty() && !store->set().classColors.contains(a.className))
+        store->setClass(a.className,
+                        QColor(what.value("color").toString("#e69f00")));  // Okabe-Ito orange
+    store->add(a);
     return true;
 }
 

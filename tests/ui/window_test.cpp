@@ -400,6 +400,74 @@ TEST_F(WindowTest, TheTableOfContextsSortsFiltersAndFlies) {
     EXPECT_NEAR(hectares, 655.36, 1.5);  // two digits each
 }
 
+TEST_F(WindowTest, DrawsMeasuresAndKeepsAnnotations) {
+    open("synthetic:size=4096,seed=21");  // half a metre a pixel
+    auto* canvas = window_->canvas();
+    const QImage plain = drawn();
+    const auto viewPoint = [&](double x, double y) {
+        return canvas->transform().viewFromImage(QPointF(x, y)).toPoint();
+    };
+    window_->actionNamed("tool.polygon")->trigger();
+    EXPECT_TRUE(window_->findChild<QWidget*>("annotations.panel")->isVisible());
+    for (const auto& [x, y] : {std::pair{1000, 1000}, {2000, 1000}, {2000, 2000}, {1000, 2000}})
+        QTest::mouseClick(canvas, Qt::LeftButton, {}, viewPoint(x, y));
+    QTest::mouseClick(canvas, Qt::LeftButton, {}, viewPoint(1000, 1000));
+    ASSERT_EQ(window_->annotations()->all().size(), 1u);
+    const auto count = [&] { return values()["annotations"].toObject()["count"].toInt(); };
+    // 500 m by 500 m, as far as a click hits.
+    const auto metres = window_->annotations()->all()[0].area() / 4;
+    EXPECT_NEAR(metres, 250000, 8000);
+    EXPECT_TRUE(values()["annotations"].toObject()["selected"].toString().contains("ha"));
+    QTest::qWait(50);
+    EXPECT_GT(difference(at(plain, 1500, 1500), at(drawn(), 1500, 1500)), 8);  // filled faintly
+    EXPECT_LE(difference(at(plain, 3000, 1500), at(drawn(), 3000, 1500)), 2);
+    // A class with its colour: in the list and in the picture.
+    auto* classes = window_->findChild<QComboBox*>("annotations.class");
+    classes->setCurrentText("quarry");
+    QTest::keyClick(classes->lineEdit(), Qt::Key_Return);
+    EXPECT_EQ(window_->annotations()->all()[0].className, "quarry");
+    EXPECT_TRUE(
+        window_->findChild<QListWidget*>("annotations.list")->item(0)->text().contains("quarry"));
+    // The ruler, drawn by dragging.
+    window_->actionNamed("tool.line")->trigger();
+    QTest::mousePress(canvas, Qt::LeftButton, {}, viewPoint(500, 3000));
+    QTest::mouseMove(canvas, viewPoint(1500, 3000));
+    QTest::mouseMove(canvas, viewPoint(2500, 3000));
+    QTest::mouseRelease(canvas, Qt::LeftButton, {}, viewPoint(2500, 3000));
+    ASSERT_EQ(count(), 2);
+    EXPECT_NEAR(window_->annotations()->all()[1].length(), 2000, 25);
+    EXPECT_TRUE(values()["annotations"].toObject()["selected"].toString().contains("km") ||
+                values()["annotations"].toObject()["selected"].toString().contains("m"));
+    // A rectangle is kept; undo takes it back, redo brings it again; Del deletes what is selected.
+    window_->keepRegion();
+    EXPECT_TRUE(window_->message().contains("Draw a rectangle"));
+    canvas->setRegion({100, 100, 300, 200});
+    window_->actionNamed("annotate.keep")->trigger();
+    EXPECT_EQ(count(), 3);
+    window_->actionNamed("annotate.undo")->trigger();
+    EXPECT_EQ(count(), 2);
+    window_->actionNamed("annotate.redo")->trigger();
+    EXPECT_EQ(count(), 3);
+    window_->actionNamed("tool.move")->trigger();
+    QTest::mouseClick(canvas, Qt::LeftButton, {}, viewPoint(1500, 3000));
+    EXPECT_EQ(window_->annotations()->selected(), window_->annotations()->all()[1].id);
+    window_->actionNamed("annotate.delete")->trigger();
+    EXPECT_EQ(count(), 2);
+    // They are there when the image is opened again, and not on another image.
+    const auto before = window_->annotations()->all();
+    open("synthetic:size=2048,seed=4");
+    EXPECT_EQ(count(), 0);
+    open("synthetic:size=4096,seed=21");
+    EXPECT_EQ(window_->annotations()->all(), before);
+    // Imported GeoJSON is added; a broken file is named.
+    const QString file = QString::fromStdString((folder_.path() / "more.geojson").string());
+    saveAnnotations(file, window_->annotations()->set());
+    window_->importAnnotations(file);
+    EXPECT_EQ(count(), 4);
+    window_->importAnnotations("/nowhere.geojson");
+    EXPECT_TRUE(window_->message().contains("/nowhere.geojson"));
+}
+
 TEST_F(WindowTest, LooksChangeWithoutReadingAgain) {
     open("synthetic:size=4096,seed=21");
     const QImage plain = drawn();

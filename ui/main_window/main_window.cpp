@@ -19,7 +19,8 @@ namespace atlas::ui {
 MainWindow::MainWindow(const WindowOptions& options)
     : options_(options),
       cache_(std::make_shared<io::TileCache>(options.cacheBytes)),
-      runs_(new RunController(cache_, this)) {
+      runs_(new RunController(cache_, this)),
+      annotations_(new AnnotationStore(this)) {
     setObjectName("window");
     setWindowTitle("AtlasScope");
     setAcceptDrops(true);
@@ -83,6 +84,7 @@ MainWindow::MainWindow(const WindowOptions& options)
         folderJobs_.clear();
     });
     connectExplorer();
+    connectAnnotations();
     connect(contextsPanel_, &ContextsPanel::chosen, this, &MainWindow::goToContext);
     connect(contextsPanel_, &ContextsPanel::filterChanged, this, &MainWindow::filterPrediction);
     connect(&liveTimer_, &QTimer::timeout, this, &MainWindow::refreshLive);
@@ -177,6 +179,7 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     applyLayers();
     showDisplay();
     rememberRecent(path);
+    annotations_->open(annotationsFor(path));
     restoreRuns();
     Q_EMIT imageOpened(path);
 }
@@ -397,6 +400,11 @@ QJsonObject MainWindow::values() const {
     for (const auto& image : imagesPanel_->images())
         folder[QFileInfo(image).fileName()] = imagesPanel_->stateOf(image);
     v["layers"] = layers;
+    v["annotations"] =
+        QJsonObject{{"count", static_cast<int>(annotations_->all().size())},
+                    {"selected", annotations_->find(annotations_->selected())
+                                     ? measureText(*annotations_->find(annotations_->selected()))
+                                     : QString()}};
     v["contexts"] =
         QJsonObject{{"shown", contextsPanel_->shown()}, {"all", static_cast<int>(tiles_.size())}};
     v["folder"] = folder;

@@ -14,7 +14,9 @@
 
 #include "engine/pipeline/run_plan.h"
 #include "io/reader_registry.h"
+#include "ui/annotations/annotation_store.h"
 #include "ui/dialogs/doctor_page.h"
+#include "ui/panels/annotations_panel.h"
 #include "ui/panels/contexts_panel.h"
 #include "ui/panels/explorer_panel.h"
 #include "ui/panels/images_panel.h"
@@ -63,6 +65,12 @@ class MainWindow : public QMainWindow {
     /// Other bands or stretch; the view stays.
     void setDisplay(const io::DisplaySettings& settings);
     void setScale(int scale);
+    AnnotationStore* annotations() const { return annotations_; }
+    void importAnnotations(const QString& path);
+    /// The drawn rectangle becomes an annotation.
+    void keepRegion();
+    /// Length and area with units; empty for points.
+    QString measureText(const Annotation& annotation) const;
     bool setLayer(const QString& id, const QJsonObject& changes);
 
     Canvas* canvas() const { return canvas_; }
@@ -124,6 +132,8 @@ class MainWindow : public QMainWindow {
     void showContributions(const engine::ContributionResult& result);
     void showFaithfulness(const engine::FaithfulnessResult& result);
     void connectExplorer();
+    void connectAnnotations();
+    QString annotationsFor(const QString& image) const;
     void setExplorerModel(const std::filesystem::path& modelDir);
     void followZoom();
     QPointF explorePoint() const;
@@ -151,6 +161,8 @@ class MainWindow : public QMainWindow {
     ImagesPanel* imagesPanel_;
     LayersPanel* layersPanel_;
     RunPanel* runPanel_;
+    AnnotationStore* annotations_;
+    AnnotationsPanel* annotationsPanel_;
     ExplorerPanel* explorer_;
     ContextsPanel* contextsPanel_;
     std::shared_ptr<const io::GridRaster> allClasses_;  ///< the prediction without a filter

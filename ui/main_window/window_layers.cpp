@@ -86,6 +86,7 @@ void MainWindow::showRun(const std::filesystem::path& folder) {
 
 void MainWindow::showTiles(const engine::LoadedRun& run) {
     tiles_ = run.tiles;
+    annotationsPanel_->offerClasses(look_.classNames, look_.classColors);
     allClasses_ = std::make_shared<io::GridRaster>(run.layers.classes);
     double um2 = 0;
     if (shownRequest_.resolutionUm)

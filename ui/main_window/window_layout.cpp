@@ -157,6 +157,11 @@ void MainWindow::buildDocks() {
     auto* explore =
         dock("dock.explorer", tr("Explore"), scrolling(explorer_), Qt::LeftDockWidgetArea);
     tabifyDockWidget(images, explore);
+    annotationsPanel_ =
+        new AnnotationsPanel(annotations_, [this](const Annotation& a) { return measureText(a); });
+    auto* annotate =
+        dock("dock.annotations", tr("Annotate"), annotationsPanel_, Qt::LeftDockWidgetArea);
+    tabifyDockWidget(explore, annotate);
     images->raise();
     contextsPanel_ = new ContextsPanel;
     auto* contexts =
@@ -285,6 +290,28 @@ void MainWindow::buildActions() {
     auto* move = tool("tool.move", tr("&Move"), "M", Tool::Move);
     auto* rectangle = tool("tool.rectangle", tr("&Rectangle"), "R", Tool::Rectangle);
     auto* probeTool = tool("tool.probe", tr("Attention &probe"), "T", Tool::Probe);
+    for (const auto& [name, text, key, which] :
+         {std::tuple{"tool.polygon", tr("&Polygon"), "P", Tool::Polygon},
+          {"tool.ellipse", tr("&Ellipse"), "O", Tool::Ellipse},
+          {"tool.line", tr("&Line and ruler"), "L", Tool::Line},
+          {"tool.point", tr("Poin&t"), "X", Tool::Point},
+          {"tool.brush", tr("&Brush"), "B", Tool::Brush}}) {
+        auto* action = tool(name, text, key, which);
+        connect(action, &QAction::triggered, this, [this] {
+            auto* dock = findChild<QDockWidget*>("dock.annotations");
+            dock->show();
+            dock->raise();
+        });
+    }
+    addNamedAction(tools, "annotate.keep", tr("&Keep the rectangle as annotation"),
+                   QKeySequence("A"), [this] { keepRegion(); });
+    addNamedAction(tools, "annotate.delete", tr("&Delete the selected annotation"),
+                   QKeySequence(Qt::Key_Delete),
+                   [this] { annotations_->remove(annotations_->selected()); });
+    addNamedAction(tools, "annotate.undo", tr("&Undo"), QKeySequence("Ctrl+Z"),
+                   [this] { annotations_->undo()->undo(); });
+    addNamedAction(tools, "annotate.redo", tr("Red&o"), QKeySequence("Ctrl+Shift+Z"),
+                   [this] { annotations_->undo()->redo(); });
     move->setChecked(true);
     auto* start = addNamedAction(runMenu, "run.startAction", tr("&Run"), QKeySequence("Ctrl+R"),
                                  [this] { startRun(); });
@@ -298,6 +325,7 @@ void MainWindow::buildActions() {
                    [this] { about(); });
     addNamedAction(this, "tool.none", tr("Cancel the tool"), QKeySequence("Esc"), [this, move] {
         clearMessage();
+        canvas_->cancelDrawing();
         canvas_->setRegion({});
         canvas_->setProbeBoxes({});
         move->trigger();
@@ -308,7 +336,8 @@ void MainWindow::buildActions() {
     bar->setMovable(false);
     bar->addAction(open);
     bar->addSeparator();
-    bar->addActions({move, rectangle, probeTool});
+    bar->addActions(
+        {move, rectangle, actionNamed("tool.polygon"), actionNamed("tool.line"), probeTool});
     bar->addSeparator();
     bar->addAction(actionNamed("view.fit"));
     bar->addAction(actionNamed("view.prediction"));

@@ -167,7 +167,24 @@ void Canvas::setImageVisible(bool visible) {
     update();
 }
 
+void Canvas::setAnnotations(AnnotationStore* store, MeasureText measure) {
+    annotating_.setStore(store);
+    measure_ = std::move(measure);
+    connect(store, &AnnotationStore::changed, this, qOverload<>(&QWidget::update));
+    connect(store, &AnnotationStore::selectionChanged, this, qOverload<>(&QWidget::update));
+}
+
+void Canvas::cancelDrawing() {
+    annotating_.cancel();
+    update();
+}
+
+double Canvas::reach() const {
+    return 6 / transform_.scale();
+}
+
 void Canvas::setTool(Tool tool) {
+    if (tool != tool_) annotating_.cancel();
     tool_ = tool;
     setCursor(tool == Tool::Move ? Qt::OpenHandCursor : Qt::CrossCursor);
 }
@@ -472,6 +489,7 @@ void Canvas::decorate() {
         painter.setPen(QPen(color, 1.5));
         painter.drawRect(area);
     };
+    if (measure_) annotating_.paint(painter, transform_, QRectF(rect()), measure_);
     if (!region_.isEmpty()) outline(transform_.viewFromImage(region_), QColor(255, 210, 60));
     for (const auto& box : probeBoxes_)
         outline(transform_.viewFromImage(box), QColor(255, 255, 255));
@@ -511,6 +529,9 @@ void Canvas::mousePressEvent(QMouseEvent* event) {
                       event->modifiers().testFlag(Qt::ShiftModifier));
         return;
     }
+    if (event->button() == Qt::LeftButton &&
+        annotating_.press(tool_, transform_.imageFromView(pressed_), reach()))
+        return update();
     dragging_ = true;
     setCursor(Qt::ClosedHandCursor);
 }
@@ -526,6 +547,9 @@ void Canvas::mouseMoveEvent(QMouseEvent* event) {
                       .normalized()
                       .intersected(whole);
         update();
+    } else if (!dragging_ && event->buttons().testFlag(Qt::LeftButton) &&
+               annotating_.move(tool_, transform_.imageFromView(now), reach())) {
+        update();
     } else if (dragging_) {
         fitPending_ = false;
         transform_.pan(now - last_);
@@ -536,7 +560,15 @@ void Canvas::mouseMoveEvent(QMouseEvent* event) {
     Q_EMIT hovered(at, QRectF(QPointF(0, 0), transform_.imageSize()).contains(at));
 }
 
-void Canvas::mouseReleaseEvent(QMouseEvent*) {
+void Canvas::mouseReleaseEvent(QMouseEvent* event) {
+    if (!image_) return;
+    const bool still = (event->position() - pressed_).manhattanLength() < 4;
+    if (dragging_ && still && tool_ == Tool::Move && annotating_.store())
+        annotating_.store()->select(
+            annotating_.store()->at(transform_.imageFromView(pressed_), reach()));
+    else if (!dragging_ && !drawingRegion_ && !onMinimap_ && event->button() == Qt::LeftButton)
+        annotating_.release(tool_, transform_.imageFromView(event->position()), reach());
+    update();
     if (drawingRegion_) {
         if (region_.width() < 2 || region_.height() < 2) region_ = {};
         Q_EMIT regionChanged(region_);
@@ -547,7 +579,9 @@ void Canvas::mouseReleaseEvent(QMouseEvent*) {
 }
 
 void Canvas::mouseDoubleClickEvent(QMouseEvent* event) {
-    if (!image_ || tool_ != Tool::Move) return;
+    if (!image_) return;
+    if (annotating_.doubleClick(tool_)) return update();
+    if (tool_ != Tool::Move) return;
     fitPending_ = false;
     transform_.zoom(2, event->position());
     changed();

@@ -11,6 +11,7 @@
 #include <deque>
 #include <optional>
 
+#include "ui/annotations/annotation_tool.h"
 #include "ui/viewer/image_look.h"
 #include "ui/viewer/overlay_layer.h"
 #include "ui/viewer/texture_store.h"
@@ -18,8 +19,6 @@
 #include "ui/viewer/view_transform.h"
 
 namespace atlas::ui {
-
-enum class Tool { Move, Rectangle, Probe };
 
 class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     Q_OBJECT
@@ -44,6 +43,11 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     const QImage& smallPicture() const { return minimap_; }
     qint64 tilesLoaded() const { return tilesLoaded_; }
     void setTool(Tool tool);
+    /// Draws the store's annotations and lets the tools change them.
+    void setAnnotations(AnnotationStore* store, MeasureText measure);
+    void setAnnotationClass(const QString& name) { annotating_.setClass(name); }
+    const QString& annotationClass() const { return annotating_.className(); }
+    void cancelDrawing();
     Tool tool() const { return tool_; }
 
     const ViewTransform& transform() const { return transform_; }
@@ -97,6 +101,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     int wantedLevel() const;
     void requestTiles(int level);
     void changed();
+    double reach() const;  ///< image pixels that a click may be off
     void decorate();
     QRectF minimapRect() const;
     void jumpTo(const QPointF& minimapPoint);
@@ -119,6 +124,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     QOpenGLVertexArrayObject vertexArray_;
     QOpenGLBuffer corners_{QOpenGLBuffer::VertexBuffer};
     Tool tool_ = Tool::Move;
+    AnnotationTool annotating_;
+    MeasureText measure_;
     QRectF region_;
     std::vector<QRectF> probeBoxes_;
     QPointF pressed_, last_;
