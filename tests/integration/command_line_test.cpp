@@ -286,5 +286,47 @@ TEST(Steps, PlayTheWindowAndFailWhereAnExpectationDoes) {
     EXPECT_NE(bad.out.find("step 3 (unknown)"), std::string::npos);
 }
 
+/// The window is killed while it draws one annotation after the other: what lies on disk is always
+/// a whole file, and holds the first ones drawn, none missing in between.
+TEST(CommandLine, AnnotationsSurviveAKillAtAnyMoment) {
+    size_t most = 0;
+    for (int round = 0; round < 8; ++round) {
+        const test::TemporaryFolder folder;
+        nlohmann::json drawn = nlohmann::json::array();
+        for (int i = 0; i < 1200; ++i)
+            drawn.push_back({{"shape", "polygon"},
+                             {"points", {{i, 0}, {i + 50, 10}, {i + 20, 90}}},
+                             {"name", std::to_string(i)},
+                             {"class", "kept"}});
+        std::ofstream(folder.path() / "steps.json") << nlohmann::json::array(
+            {{{"open", "synthetic:size=2048,seed=4"}}, {{"annotate", drawn}}, {{"quit", true}}});
+        const auto file =
+            folder.path() /
+            "data/AtlasScope/AtlasScope/results/synthetic_size=2048,seed=4.annotations.geojson";
+        const std::string script = "XDG_DATA_HOME=" + (folder.path() / "data").string() +
+                                   " XDG_CONFIG_HOME=" + (folder.path() / "config").string() + " " +
+                                   std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope --play " +
+                                   (folder.path() / "steps.json").string() +
+                                   " >/dev/null 2>&1 & p=$!; "
+                                   "for i in $(seq 400); do [ -s '" +
+                                   file.string() +
+                                   "' ] && break; sleep 0.05; done; "
+                                   "sleep 0." +
+                                   std::to_string(100 + 37 * round) + "; kill -9 $p; wait $p";
+        std::ofstream(folder.path() / "kill.sh") << script;
+        [[maybe_unused]] const int status =
+            std::system(("bash " + (folder.path() / "kill.sh").string() + " 2>/dev/null").c_str());
+        std::ifstream text(file);
+        ASSERT_TRUE(text) << "nothing was written";
+        const auto kept = nlohmann::json::parse(text, nullptr, false);
+        ASSERT_TRUE(kept.is_object()) << "round " << round << ": half a file";
+        const auto& features = kept["features"];
+        for (size_t i = 0; i < features.size(); ++i)
+            ASSERT_EQ(features[i]["properties"]["name"], std::to_string(i));
+        most = std::max(most, features.size());
+    }
+    EXPECT_GT(most, 5u);
+}
+
 }  // namespace
 }  // namespace atlas

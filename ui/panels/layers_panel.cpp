@@ -9,6 +9,10 @@
 
 namespace atlas::ui {
 
+namespace {
+constexpr int kTallestList = 320;
+}
+
 LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     setObjectName("layers.panel");
     auto* layout = new QVBoxLayout(this);
@@ -137,6 +141,8 @@ void LayersPanel::setLayers(const std::vector<OverlayLayer>& layers, bool imageV
     put(0, {}, tr("image"), imageVisible);
     for (size_t i = 0; i < layers.size(); ++i)
         put(static_cast<int>(i) + 1, layers[i].id, layers[i].title, layers[i].visible);
+    list_->setMaximumHeight(
+        std::clamp(24 + 20 * list_->count(), list_->minimumHeight(), kTallestList));
     empty_->setVisible(layers.empty());
     filling_ = false;
     if (rebuilt) select(before.isEmpty() && !layers.empty() ? layers.front().id : before);
