@@ -8,6 +8,7 @@
 #include "app/command_line.h"
 #include "app/places.h"
 #include "engine/bench/benchmark.h"
+#include "io/bench/tile_bench.h"
 
 namespace atlas::app {
 namespace {
@@ -49,6 +50,27 @@ void addTorchCompile(const std::string& python, nlohmann::json& result, int thre
 }
 
 }  // namespace
+
+int runBenchTiles(const BenchTilesArguments& arguments) {
+    nlohmann::json results = nlohmann::json::array();
+    double first = 0;
+    for (const auto& t : io::timeTiles(arguments.image, arguments.seconds)) {
+        if (t.threads == 1) first = t.direct;
+        results.push_back({{"threads", t.threads},
+                           {"tiles", t.tiles},
+                           {"direct_tiles_s", t.direct},
+                           {"openslide_tiles_s", t.openSlide},
+                           {"ratio", t.direct / t.openSlide},
+                           {"speedup", t.direct / first}});
+        if (!arguments.json)
+            std::printf(
+                "%d thread(s): %.0f tiles a second, OpenSlide %.0f: %.2f times; %.2f times one "
+                "thread\n",
+                t.threads, t.direct, t.openSlide, t.direct / t.openSlide, t.direct / first);
+    }
+    if (arguments.json) std::cout << results.dump(1) << std::endl;
+    return 0;
+}
 
 int runBench(const BenchArguments& arguments) {
     nlohmann::json before;

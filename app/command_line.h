@@ -53,6 +53,13 @@ struct BenchArguments {
 };
 int runBench(const BenchArguments& arguments);
 
+struct BenchTilesArguments {
+    std::string image;
+    double seconds = 4;
+    bool json = false;
+};
+int runBenchTiles(const BenchTilesArguments& arguments);
+
 struct TrainArguments {
     EngineArguments engine;  ///< precision empty: the plan's
     std::string data, config, out, validation, start;

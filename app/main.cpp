@@ -19,6 +19,7 @@ struct AllArguments {
     InfoArguments info;
     ClassifyArguments classify;
     BenchArguments bench;
+    BenchTilesArguments benchTiles;
     TrainArguments train;
     EvalArguments eval;
     SampleArguments sample;
@@ -93,6 +94,12 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     bench->add_flag("--all", a.bench.all, "The largest cases too: minutes each");
     bench->add_flag("--json", a.bench.json, "Print JSON");
     onCall(bench, a.bench, runBench, code);
+
+    auto* tiles = app.add_subcommand("bench-tiles", "Tiles a second of a slide against OpenSlide");
+    tiles->add_option("image", a.benchTiles.image, "Tiled TIFF, e.g. SVS")->required();
+    tiles->add_option("--seconds", a.benchTiles.seconds, "Of measuring, about");
+    tiles->add_flag("--json", a.benchTiles.json, "Print JSON");
+    onCall(tiles, a.benchTiles, runBenchTiles, code);
 
     auto* train = app.add_subcommand("train", "Train an Atlas network");
     train

@@ -137,6 +137,11 @@ TilePtr ColorSource::load(int level, int64_t column, int64_t row) const {
     const auto& size = levels_[static_cast<size_t>(level)];
     const Rect rect = intersect({column * kTilePx, row * kTilePx, kTilePx, kTilePx},
                                 {0, 0, size.width, size.height});
+    if (settings_.stretch == Stretch::None && settings_.bands == std::array<int, 3>{0, 1, 2}) {
+        auto image = std::make_shared<RgbaImage>(static_cast<int>(rect.width),
+                                                 static_cast<int>(rect.height));
+        if (source_->readColor(level, rect, *image)) return image;
+    }
     return std::make_shared<RgbaImage>(colored(
         source_->readRegion(level, rect, {settings_.bands.begin(), settings_.bands.end()})));
 }

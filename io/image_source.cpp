@@ -49,6 +49,10 @@ RasterBlock::RasterBlock(int w, int h, int b, bool real)
         u8.resize(valid.size() * b);
 }
 
+bool ImageSource::readColor(int, const Rect&, RgbaImage&) const {
+    return false;
+}
+
 RgbaImage ImageSource::associatedImage(const std::string& name) const {
     throw ReadError(info().path + ": there is no associated image \"" + name + "\"");
 }

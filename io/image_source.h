@@ -128,6 +128,11 @@ class ImageSource {
     virtual RasterBlock readRegion(int level, const Rect& rect,
                                    const std::vector<int>& bands) const = 0;
 
+    /// The fast way to 8-bit colour, where a file has one: fills `image` (the size of `rect`, which
+    /// lies inside the level) with bands 0, 1, 2 and alpha, the same as readRegion() would give.
+    /// False: readRegion() has to be asked. Throws like it.
+    virtual bool readColor(int level, const Rect& rect, RgbaImage& image) const;
+
     /// Label, macro or thumbnail by name; throws ReadError.
     virtual RgbaImage associatedImage(const std::string& name) const;
 

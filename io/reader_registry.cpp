@@ -26,13 +26,13 @@ SourcePtr openGenericTiff(const std::string& path, const OpenOptions& options) {
     try {
         raster = openGdal(path, options);
     } catch (const ReadError&) {
-        return openOpenSlide(path);
+        return openOpenSlide(path, options.direct);
     }
     const auto& info = raster->info();
     if (info.georeference || info.levels.size() > 1 || info.type != SampleType::UInt8)
         return raster;
     try {
-        return openOpenSlide(path);
+        return openOpenSlide(path, options.direct);
     } catch (const ReadError&) {
         return raster;
     }
@@ -51,7 +51,7 @@ SourcePtr openImage(const std::string& path, const OpenOptions& options) {
     if (vendor == "generic-tiff") return openGenericTiff(path, options);
     if (vendor.empty()) return openGdal(path, options);
     try {
-        return openOpenSlide(path);
+        return openOpenSlide(path, options.direct);
     } catch (const ReadError& slide) {
         try {
             return openGdal(path, options);

@@ -14,6 +14,7 @@ enum class AlphaChoice { Auto, Believe, Ignore };
 
 struct OpenOptions {
     AlphaChoice alpha = AlphaChoice::Auto;  ///< what a band tagged as alpha is taken for
+    bool direct = true;  ///< decode the tiles of TIFFs ourselves where we can (DirectTiff)
 };
 
 /// Opens a slide, raster, sub-dataset name (NETCDF:"file":variable) or

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "io/gdal/gdal_info.h"
+#include "io/tiff/direct_tiff.h"
 
 namespace atlas::io {
 namespace {
@@ -90,6 +91,7 @@ class GdalSource : public ImageSource {
         free_.push_back(std::move(dataset));
         handles_ = 1;
         decideAlpha(options.alpha);
+        if (options.direct && isPlainColor()) direct_ = DirectTiff::open(path_, info_.levels);
     }
 
     const ImageInfo& info() const override { return info_; }
@@ -101,11 +103,16 @@ class GdalSource : public ImageSource {
                           static_cast<int>(bands.size()), info_.type != SampleType::UInt8);
         const auto& size = info_.levels[static_cast<size_t>(level)];
         const Rect inside = intersect(rect, {0, 0, size.width, size.height});
-        if (!inside.empty()) {
+        if (!inside.empty() && !(direct_ && direct_->read(level, inside, rect, bands, block))) {
             Lease lease(*this);
             readPart(lease.dataset(), level, inside, rect, bands, block);
         }
         return block;
+    }
+
+    bool readColor(int level, const Rect& rect, RgbaImage& image) const override {
+        checkRequest(level, rect, {0});
+        return direct_ && direct_->read(level, rect, image);
     }
 
     std::vector<std::string> damage() const override {
@@ -115,6 +122,14 @@ class GdalSource : public ImageSource {
     }
 
   private:
+    /// Red, green and blue of 8 bits in a TIFF, every pixel valid: what DirectTiff gives too.
+    bool isPlainColor() const {
+        const auto& b = info_.bands;
+        return (info_.format == "GTiff" || info_.format == "COG") && openName_.empty() &&
+               info_.type == SampleType::UInt8 && b.size() == 3 && !info_.maskBand &&
+               std::none_of(b.begin(), b.end(), [](const Band& x) { return x.nodata; });
+    }
+
     /// A dataset of the pool, for one thread at a time.
     class Lease {
       public:
@@ -409,6 +424,7 @@ class GdalSource : public ImageSource {
     std::optional<double> paletteNodata_;
     bool datasetMask_ = false;
     int alphaBand_ = 0;  ///< 1-based; 0: none is believed
+    std::unique_ptr<DirectTiff> direct_;
     mutable std::mutex mutex_;
     mutable std::condition_variable returned_;
     mutable std::vector<Dataset> free_;

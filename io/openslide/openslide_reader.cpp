@@ -11,6 +11,7 @@
 #include <set>
 
 #include "io/reader_registry.h"
+#include "io/tiff/direct_tiff.h"
 
 namespace atlas::io {
 namespace {
@@ -31,7 +32,7 @@ double number(const std::string& text) {
 
 class OpenSlideSource : public ImageSource {
   public:
-    explicit OpenSlideSource(const std::string& path) {
+    OpenSlideSource(const std::string& path, bool direct) {
         info_.path = path;
         handle_ = reopen();
         openslide_t* slide = handle_->slide;
@@ -45,6 +46,7 @@ class OpenSlideSource : public ImageSource {
         info_.bands[0].role = BandRole::Red;
         info_.bands[1].role = BandRole::Green;
         info_.bands[2].role = BandRole::Blue;
+        if (direct) direct_ = DirectTiff::open(path, info_.levels);
     }
 
     const ImageInfo& info() const override { return info_; }
@@ -56,8 +58,14 @@ class OpenSlideSource : public ImageSource {
                           static_cast<int>(bands.size()), false);
         const auto& size = info_.levels[static_cast<size_t>(level)];
         const Rect inside = intersect(rect, {0, 0, size.width, size.height});
-        if (!inside.empty()) readPart(level, inside, rect, bands, block);
+        if (!inside.empty() && !(direct_ && direct_->read(level, inside, rect, bands, block)))
+            readPart(level, inside, rect, bands, block);
         return block;
+    }
+
+    bool readColor(int level, const Rect& rect, RgbaImage& image) const override {
+        checkRequest(level, rect, {0});
+        return direct_ && direct_->read(level, rect, image);
     }
 
     RgbaImage associatedImage(const std::string& name) const override {
@@ -229,6 +237,7 @@ class OpenSlideSource : public ImageSource {
 
     ImageInfo info_;
     std::vector<int> levelNumber_;
+    std::unique_ptr<DirectTiff> direct_;
     mutable std::mutex mutex_;
     mutable HandlePtr handle_;
     mutable int64_t damagedParts_ = 0;
@@ -242,8 +251,8 @@ std::string openSlideVendor(const std::string& path) {
     return vendor ? vendor : "";
 }
 
-SourcePtr openOpenSlide(const std::string& path) {
-    return std::make_shared<OpenSlideSource>(path);
+SourcePtr openOpenSlide(const std::string& path, bool direct) {
+    return std::make_shared<OpenSlideSource>(path, direct);
 }
 
 std::string openSlideVersion() {

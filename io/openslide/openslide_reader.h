@@ -11,7 +11,7 @@ namespace atlas::io {
 std::string openSlideVendor(const std::string& path);
 
 /// Throws ReadError.
-SourcePtr openOpenSlide(const std::string& path);
+SourcePtr openOpenSlide(const std::string& path, bool direct);
 
 std::string openSlideVersion();
 

@@ -32,7 +32,7 @@ Result call(const std::string& arguments, bool errors = false) {
 
 TEST(CommandLine, HelpOfEveryCommand) {
     for (const char* name :
-         {"", "info", "classify", "train", "eval", "sample", "bench", "selftest"}) {
+         {"", "info", "classify", "train", "eval", "sample", "bench", "bench-tiles", "selftest"}) {
         const Result r = call(std::string(name) + " --help");
         EXPECT_EQ(r.code, 0) << name;
         EXPECT_NE(r.out.find("--help"), std::string::npos) << name;
