@@ -60,6 +60,16 @@ struct BenchTilesArguments {
 };
 int runBenchTiles(const BenchTilesArguments& arguments);
 
+struct BenchViewerArguments {
+    std::string image = "synthetic:size=100000,seed=1";
+    int frames = 600, delay = 100;
+    bool json = false;
+};
+int runBenchViewer(const BenchViewerArguments& arguments);
+
+/// Throws, saying what to do, where there is no display for a window.
+void requireDisplay();
+
 struct TrainArguments {
     EngineArguments engine;  ///< precision empty: the plan's
     std::string data, config, out, validation, start;

@@ -20,6 +20,7 @@ struct AllArguments {
     ClassifyArguments classify;
     BenchArguments bench;
     BenchTilesArguments benchTiles;
+    BenchViewerArguments benchViewer;
     TrainArguments train;
     EvalArguments eval;
     SampleArguments sample;
@@ -100,6 +101,15 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     tiles->add_option("--seconds", a.benchTiles.seconds, "Of measuring, about");
     tiles->add_flag("--json", a.benchTiles.json, "Print JSON");
     onCall(tiles, a.benchTiles, runBenchTiles, code);
+
+    auto* viewer = app.add_subcommand("bench-viewer", "Frame times of the viewer over a flight");
+    viewer->add_option("image", a.benchViewer.image, "Image; default: a synthetic scene");
+    viewer->add_option("--frames", a.benchViewer.frames, "Frames of the flight")
+        ->check(CLI::Range(10, 100000));
+    viewer->add_option("--delay", a.benchViewer.delay, "Milliseconds a tile of the slowed flight")
+        ->check(CLI::Range(0, 10000));
+    viewer->add_flag("--json", a.benchViewer.json, "Print JSON");
+    onCall(viewer, a.benchViewer, runBenchViewer, code);
 
     auto* train = app.add_subcommand("train", "Train an Atlas network");
     train

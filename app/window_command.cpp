@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Builds the window and everything it needs; the only file of app that knows Qt.
+// Builds the window and everything it needs; with bench_viewer the only one of app that knows Qt.
 #include <QApplication>
 #include <QSettings>
 #include <QStandardPaths>
@@ -35,11 +35,15 @@ bool displayMissing() {
 
 }  // namespace
 
-int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
+void requireDisplay() {
     if (displayMissing())
         throw std::runtime_error(
             "there is no display (DISPLAY is not set). Without one, use: atlasscope classify IMAGE "
             "--model NAME --out FOLDER");
+}
+
+int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
+    requireDisplay();
     if (!arguments.image.empty() && arguments.image.find(':') == std::string::npos &&
         !std::filesystem::exists(arguments.image))
         throw std::runtime_error("\"" + arguments.image +

@@ -14,8 +14,9 @@ namespace atlas::ui {
 namespace {
 
 constexpr qint64 kTextureBudget = qint64{384} << 20;
-constexpr int kUploadsAFrame = 12;
-constexpr int kLayerPart = 1024;  // cells a side of one layer texture
+constexpr int kUploadNs = 3'000'000;  // of a frame, at least one tile
+constexpr int kNeighbours = 1;        // rings of tiles around the view that are fetched ahead
+constexpr int kLayerPart = 1024;      // cells a side of one layer texture
 constexpr size_t kMaxTilesWanted = 400;
 constexpr double kMinimapPx = 150;
 
@@ -30,8 +31,8 @@ void main() {
 })";
 
 // Everything that the user may change without reading anything again: the look of the image (mode
-// 0), class colours (1) and magnitudes through a colour map (2). Values that are missing are
-// kMissing. Colours leave with premultiplied alpha.
+// 0; 3 where it is shown as it is), class colours (1) and magnitudes through a colour map (2).
+// Values that are missing are kMissing. Colours leave with premultiplied alpha.
 constexpr const char* kFragmentShader = R"(#version 330 core
 in vec2 uv;
 uniform sampler2D picture;
@@ -78,10 +79,14 @@ float value() {
 }
 
 void main() {
+    if (mode == 3) {
+        vec4 c = texture(picture, uv);
+        color = vec4(c.rgb * c.a, c.a) * opacity;
+        return;
+    }
     if (mode == 0) {
         vec4 c = texture(picture, uv);
-        if (c.a > 0.0) c.rgb = look(c.rgb / c.a) * c.a;
-        color = c * opacity;
+        color = vec4(look(c.rgb) * c.a, c.a) * opacity;
         return;
     }
     float v = value();
@@ -264,13 +269,19 @@ void Canvas::onLoaded(int generation, const TileId& id, const io::TilePtr& tile)
     update();
 }
 
+qint64 Canvas::textureBudget() {
+    return kTextureBudget;
+}
+
 void Canvas::uploadArrived() {
-    for (int i = 0; i < kUploadsAFrame && !arrived_.empty(); ++i) {
+    QElapsedTimer timer;
+    timer.start();
+    while (!arrived_.empty() && timer.nsecsElapsed() < kUploadNs) {
         const auto [id, tile] = arrived_.front();
         arrived_.pop_front();
         const QImage picture(tile->rgba.data(), tile->width, tile->height, 4 * tile->width,
                              QImage::Format_RGBA8888);
-        textures_.insert(tileKey(id), picture, true);
+        textures_.insertTile(tileKey(id), *tile);
         if (id.level + 1 == static_cast<int>(image_->levels().size()) &&
             image_->columns(id.level) <= 2 && image_->rows(id.level) <= 2) {
             if (minimap_.isNull()) {
@@ -338,37 +349,60 @@ void Canvas::drawImage() {
     const int level = wantedLevel();
     requestTiles(level);
     if (!imageVisible_) return;
-    // Coarse tiles first, then sharper ones over them: what has not arrived shows its parent.
-    for (int l = static_cast<int>(image_->levels().size()) - 1; l >= level; --l) {
-        const QRectF seen = transform_.visibleImageRect();
-        const QRectF one = tileRect(l, 0, 0);
-        const auto& size = image_->levels()[static_cast<size_t>(l)];
-        const double stepX = one.width() * (static_cast<double>(io::ColorSource::kTilePx) /
-                                            std::min<double>(io::ColorSource::kTilePx,
-                                                             static_cast<double>(size.width)));
-        const double stepY = one.height() * (static_cast<double>(io::ColorSource::kTilePx) /
-                                             std::min<double>(io::ColorSource::kTilePx,
-                                                              static_cast<double>(size.height)));
-        const auto last = [](double v) { return static_cast<int64_t>(std::floor(v)); };
-        for (int64_t row = last(seen.top() / stepY);
-             row <= std::min(image_->rows(l) - 1, last(seen.bottom() / stepY)); ++row)
-            for (int64_t column = last(seen.left() / stepX);
-                 column <= std::min(image_->columns(l) - 1, last(seen.right() / stepX)); ++column)
-                drawTile(l, column, row);
-    }
+    const QRectF seen = transform_.visibleImageRect();
+    const QSizeF step = tileSize(level);
+    const auto cell = [](double v) { return static_cast<int64_t>(std::floor(v)); };
+    for (int64_t row = std::max<int64_t>(0, cell(seen.top() / step.height()));
+         row <= std::min(image_->rows(level) - 1, cell(seen.bottom() / step.height())); ++row)
+        for (int64_t column = std::max<int64_t>(0, cell(seen.left() / step.width()));
+             column <= std::min(image_->columns(level) - 1, cell(seen.right() / step.width()));
+             ++column)
+            drawPart(level, tileRect(level, column, row));
 }
 
-void Canvas::drawTile(int level, int64_t column, int64_t row) {
-    if (auto* texture = textures_.find(tileKey({level, column, row})))
-        drawQuad(texture, transform_.viewFromImage(tileRect(level, column, row)),
-                 QRectF(0, 0, 1, 1), 1);
+/// Image pixels that a whole tile of a level covers.
+QSizeF Canvas::tileSize(int level) const {
+    const auto& size = image_->levels()[static_cast<size_t>(level)];
+    const auto& full = image_->info().levels[0];
+    const double px = io::ColorSource::kTilePx;
+    return {static_cast<double>(full.width) / static_cast<double>(size.width) * px,
+            static_cast<double>(full.height) / static_cast<double>(size.height) * px};
+}
+
+/// An area of the image from the tiles of `level`; from coarser ones where one has not come yet.
+/// Every pixel of the screen is drawn once.
+void Canvas::drawPart(int level, const QRectF& area) {
+    if (level >= static_cast<int>(image_->levels().size())) return;
+    const QSizeF step = tileSize(level);
+    // A sliver of rounding does not make a neighbour wanted.
+    const double slack = 1e-6 * step.width();
+    const auto cell = [](double v) { return static_cast<int64_t>(std::floor(v)); };
+    for (int64_t row = std::max<int64_t>(0, cell((area.top() + slack) / step.height()));
+         row <= std::min(image_->rows(level) - 1, cell((area.bottom() - slack) / step.height()));
+         ++row)
+        for (int64_t column = std::max<int64_t>(0, cell((area.left() + slack) / step.width()));
+             column <=
+             std::min(image_->columns(level) - 1, cell((area.right() - slack) / step.width()));
+             ++column) {
+            const QRectF whole = tileRect(level, column, row);
+            const QRectF part = whole.intersected(area);
+            if (part.isEmpty()) continue;
+            if (auto* texture = textures_.find(tileKey({level, column, row})))
+                drawQuad(texture, transform_.viewFromImage(part),
+                         QRectF((part.x() - whole.x()) / whole.width(),
+                                (part.y() - whole.y()) / whole.height(),
+                                part.width() / whole.width(), part.height() / whole.height()),
+                         1);
+            else
+                drawPart(level + 1, part);
+        }
 }
 
 void Canvas::requestTiles(int level) {
     const QRectF seen = transform_.visibleImageRect();
     std::vector<TileId> missing;
     const int coarsest = static_cast<int>(image_->levels().size()) - 1;
-    const auto collect = [&](int l) {
+    const auto collect = [&](int l, int ring) {
         const auto& size = image_->levels()[static_cast<size_t>(l)];
         const auto& full = image_->info().levels[0];
         const double px = io::ColorSource::kTilePx;
@@ -376,10 +410,11 @@ void Canvas::requestTiles(int level) {
                      sy = static_cast<double>(full.height) / static_cast<double>(size.height) * px;
         std::vector<TileId> here;
         const auto cell = [](double v) { return static_cast<int64_t>(std::floor(v)); };
-        for (int64_t row = cell(seen.top() / sy);
-             row <= std::min(image_->rows(l) - 1, cell(seen.bottom() / sy)); ++row)
-            for (int64_t column = cell(seen.left() / sx);
-                 column <= std::min(image_->columns(l) - 1, cell(seen.right() / sx)); ++column)
+        for (int64_t row = std::max<int64_t>(0, cell(seen.top() / sy) - ring);
+             row <= std::min(image_->rows(l) - 1, cell(seen.bottom() / sy) + ring); ++row)
+            for (int64_t column = std::max<int64_t>(0, cell(seen.left() / sx) - ring);
+                 column <= std::min(image_->columns(l) - 1, cell(seen.right() / sx) + ring);
+                 ++column)
                 if (!textures_.find(tileKey({l, column, row}))) here.push_back({l, column, row});
         const double cx = seen.center().x() / sx - 0.5, cy = seen.center().y() / sy - 0.5;
         std::sort(here.begin(), here.end(), [&](const TileId& a, const TileId& b) {
@@ -388,14 +423,23 @@ void Canvas::requestTiles(int level) {
         });
         missing.insert(missing.end(), here.begin(), here.end());
     };
-    collect(coarsest);  // also feeds the minimap
-    if (level + 1 < coarsest) collect(level + 1);
-    if (level < coarsest) collect(level);
-    std::erase_if(missing, [&](const TileId& id) {
+    collect(coarsest, 0);  // also feeds the minimap
+    if (level + 1 < coarsest) collect(level + 1, 0);
+    if (level < coarsest) collect(level, 0);
+    const size_t needed = missing.size();
+    if (level < coarsest) collect(level, kNeighbours);  // those in sight once more, then the others
+    std::vector<TileId> ahead(missing.begin() + static_cast<std::ptrdiff_t>(needed), missing.end());
+    missing.resize(needed);
+    const auto onItsWay = [&](const TileId& id) {
         return std::any_of(arrived_.begin(), arrived_.end(),
                            [&](const auto& a) { return a.first == id; });
-    });
+    };
+    std::erase_if(missing, onItsWay);
     complete_ = missing.empty();
+    std::erase_if(ahead, [&](const TileId& id) {
+        return onItsWay(id) || std::find(missing.begin(), missing.end(), id) != missing.end();
+    });
+    missing.insert(missing.end(), ahead.begin(), ahead.end());
     if (missing.size() > kMaxTilesWanted) missing.resize(kMaxTilesWanted);
     loader_.want(missing);
 }
@@ -434,7 +478,7 @@ void Canvas::setLookUniforms() {
                                                  static_cast<float>(of(look_.channels[1])),
                                                  static_cast<float>(of(look_.channels[2]))));
     };
-    program_.setUniformValue("mode", 0);
+    program_.setUniformValue("mode", look_ == ImageLook() ? 3 : 0);
     three("brightness", [](const ChannelLook& c) { return c.brightness; });
     three("contrast", [](const ChannelLook& c) { return c.contrast; });
     three("gamma", [](const ChannelLook& c) { return c.gamma; });

@@ -65,6 +65,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     /// Every tile of the view is sharp and drawn.
     bool settled() const;
     qint64 textureBytes() const { return textures_.bytes(); }
+    static qint64 textureBudget();
 
   Q_SIGNALS:
     void viewChanged();
@@ -92,7 +93,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void onLoaded(int generation, const TileId& id, const io::TilePtr& tile);
     void uploadArrived();
     void drawImage();
-    void drawTile(int level, int64_t column, int64_t row);
+    void drawPart(int level, const QRectF& area);
+    QSizeF tileSize(int level) const;
     void drawLayer(const OverlayLayer& layer);
     void setLookUniforms();
     QOpenGLTexture* colorsOf(const OverlayLayer& layer);

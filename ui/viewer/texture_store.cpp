@@ -25,6 +25,19 @@ QOpenGLTexture* TextureStore::insert(const std::string& key, const QImage& pictu
     return keep(key, std::move(texture), qint64{4} * picture.width() * picture.height());
 }
 
+QOpenGLTexture* TextureStore::insertTile(const std::string& key, const io::RgbaImage& tile) {
+    if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
+    auto texture = std::make_unique<QOpenGLTexture>(QOpenGLTexture::Target2D);
+    texture->setFormat(QOpenGLTexture::RGBA8_UNorm);
+    texture->setSize(tile.width, tile.height);
+    texture->setMipLevels(1);
+    texture->allocateStorage(QOpenGLTexture::RGBA, QOpenGLTexture::UInt8);
+    texture->setData(QOpenGLTexture::RGBA, QOpenGLTexture::UInt8, tile.rgba.data());
+    texture->setMinMagFilters(QOpenGLTexture::Linear, QOpenGLTexture::Linear);
+    texture->setWrapMode(QOpenGLTexture::ClampToEdge);
+    return keep(key, std::move(texture), qint64{4} * tile.width * tile.height);
+}
+
 QOpenGLTexture* TextureStore::insertValues(const std::string& key, const std::vector<float>& values,
                                            int w, int h) {
     if (const auto old = entries_.find(key); old != entries_.end()) erase(old);

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "io/image_source.h"
+
 namespace atlas::ui {
 
 class TextureStore {
@@ -20,6 +22,8 @@ class TextureStore {
     /// nullptr if it is not there.
     QOpenGLTexture* find(const std::string& key);
     QOpenGLTexture* insert(const std::string& key, const QImage& picture, bool smooth);
+    /// A decoded tile as it is: nothing is converted in the GUI thread.
+    QOpenGLTexture* insertTile(const std::string& key, const io::RgbaImage& tile);
     /// One float32 a texel, [h, w]; not interpolated.
     QOpenGLTexture* insertValues(const std::string& key, const std::vector<float>& values, int w,
                                  int h);
