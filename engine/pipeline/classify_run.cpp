@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "engine/nn/atlas_cost.h"
+#include "engine/pipeline/guards.h"
 #include "engine/pipeline/journal.h"
 #include "engine/pipeline/whole_run.h"
 
@@ -223,9 +224,23 @@ class ClassifyRun::Work {
             }
             const std::lock_guard lock(mutex_);
             --inFlight_;
+            for (const auto& pixels : batch.pixels) notice(pixels);
             ready_.push_back(std::move(batch));
             changed_.notify_all();
         }
+    }
+
+    /// For the guards. Holds the mutex.
+    void notice(const ContextPixels& pixels) {
+        colours_.add(pixels);
+        for (size_t i = 3; i < pixels.rgba.size(); i += 4 * 61) {
+            ++pixelsSeen_;
+            pixelsEmpty_ += pixels.rgba[i] == 0;
+        }
+    }
+    double withoutData() const {
+        return pixelsSeen_ ? static_cast<double>(pixelsEmpty_) / static_cast<double>(pixelsSeen_)
+                           : 0;
     }
 
     ContextPixels readContext(const Context& context) const {
@@ -371,6 +386,11 @@ class ClassifyRun::Work {
             if (!results_[i].probabilities.empty())
                 record_.rows.push_back(
                     {record_.plan.contexts[i], results_[i].probabilities, results_[i].meanMass});
+        {
+            const std::lock_guard lock(mutex_);
+            for (auto& line : guardWarnings(record_, colours_, withoutData()))
+                record_.warnings.push_back(std::move(line));
+        }
         if (complete && record_.rows.empty())
             throw std::runtime_error(owner_.request_.image +
                                      ": no part of the image could be read");
@@ -393,6 +413,8 @@ class ClassifyRun::Work {
         return outcome;
     }
 
+    ColourStatistics colours_;
+    int64_t pixelsSeen_ = 0, pixelsEmpty_ = 0;
     ClassifyRun& owner_;
     std::stop_token stop_;
     const Report& report_;

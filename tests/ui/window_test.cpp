@@ -468,6 +468,31 @@ TEST_F(WindowTest, DrawsMeasuresAndKeepsAnnotations) {
     EXPECT_TRUE(window_->message().contains("/nowhere.geojson"));
 }
 
+TEST_F(WindowTest, SaysOnceThatItIsForResearch) {
+    QSettings().remove("seen/researchUse");
+    WindowOptions options;
+    EXPECT_TRUE(MainWindow(options).message().contains("research use only"));
+    EXPECT_TRUE(MainWindow(options).message().isEmpty());
+}
+
+TEST_F(WindowTest, GoesToCoordinatesAndShowsWhatTheFileCarries) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/slides/CMU-1-Small-Region.svs");
+    open(copyOf("slides/CMU-1-Small-Region.svs"));
+    EXPECT_TRUE(window_->goToText("1200, 800.5"));
+    EXPECT_NEAR(window_->canvas()->transform().centre().x(), 1200, 1e-6);
+    EXPECT_NEAR(window_->canvas()->transform().centre().y(), 800.5, 1e-6);
+    EXPECT_FALSE(window_->goToText("99999 5"));
+    EXPECT_TRUE(window_->message().contains("no place"));
+    EXPECT_FALSE(window_->goToText("somewhere"));
+    window_->copyView();
+    EXPECT_FALSE(QApplication::clipboard()->image().isNull());
+    window_->actionNamed("view.associated")->trigger();
+    auto* dialog = window_->findChild<QDialog*>("associated.dialog");
+    ASSERT_NE(dialog, nullptr);
+    EXPECT_EQ(dialog->findChild<QTabWidget*>()->count(), 3);
+    dialog->close();
+}
+
 TEST_F(WindowTest, LooksChangeWithoutReadingAgain) {
     open("synthetic:size=4096,seed=21");
     const QImage plain = drawn();

@@ -91,7 +91,11 @@ MainWindow::MainWindow(const WindowOptions& options)
     liveTimer_.setInterval(400);
     connect(&statusTimer_, &QTimer::timeout, this, &MainWindow::updateStatus);
     statusTimer_.start(1000);
-    const QSettings settings;
+    QSettings settings;
+    if (!settings.value("seen/researchUse").toBool()) {
+        showMessage(tr("AtlasScope is for research use only, not for diagnosis."));
+        settings.setValue("seen/researchUse", true);
+    }
     restoreGeometry(settings.value("window/geometry").toByteArray());
     restoreState(settings.value("window/state").toByteArray());
 }
@@ -330,6 +334,13 @@ void MainWindow::onJobFinished(int number) {
         shownRequest_ = job.request;
         hasShownRequest_ = true;
         showRun(job.outcome.folder);
+        QStringList notes;
+        for (const auto& warning : job.outcome.warnings)
+            if (!std::count(image_->info().warnings.begin(), image_->info().warnings.end(),
+                            warning))
+                notes << QString::fromStdString(warning);
+        if (!notes.isEmpty() && job.outcome.error.empty())
+            showMessage(tr("Look twice: %1").arg(notes.join("; ")));
     }
     if (!runs_->busy()) liveTimer_.stop();
 }

@@ -65,6 +65,12 @@ class MainWindow : public QMainWindow {
     /// Other bands or stretch; the view stays.
     void setDisplay(const io::DisplaySettings& settings);
     void setScale(int scale);
+    /// "x, y" in pixels, or map coordinates where the image has them. False, with a message, where
+    /// it is neither.
+    bool goToText(const QString& text);
+    void copyView();
+    /// Label, macro and thumbnail of a slide.
+    void showAssociated();
     AnnotationStore* annotations() const { return annotations_; }
     void importAnnotations(const QString& path);
     /// The drawn rectangle becomes an annotation.

@@ -3,20 +3,25 @@
 #include <QAction>
 #include <QActionGroup>
 #include <QApplication>
+#include <QClipboard>
+#include <QDialog>
 #include <QDockWidget>
 #include <QDropEvent>
 #include <QFileDialog>
 #include <QFileInfo>
 #include <QFrame>
 #include <QHBoxLayout>
+#include <QInputDialog>
 #include <QKeyEvent>
 #include <QMenuBar>
 #include <QMessageBox>
 #include <QMimeData>
 #include <QPushButton>
+#include <QRegularExpression>
 #include <QScrollArea>
 #include <QSettings>
 #include <QStatusBar>
+#include <QTabWidget>
 #include <QToolBar>
 #include <QVBoxLayout>
 
@@ -213,6 +218,8 @@ void MainWindow::buildActions() {
                    [this] { openImage(options_.sampleImage); });
     addNamedAction(file, "file.saveView", tr("Save &view as picture …"),
                    QKeySequence("Ctrl+Shift+S"), [this] { saveView(); });
+    addNamedAction(file, "file.copyView", tr("&Copy view"), QKeySequence("Ctrl+C"),
+                   [this] { copyView(); });
     file->addSeparator();
     addNamedAction(file, "file.quit", tr("&Quit"), QKeySequence("Ctrl+Q"), [this] { close(); });
 
@@ -254,6 +261,16 @@ void MainWindow::buildActions() {
                    [this] { contextsPanel_->step(1); });
     addNamedAction(view, "view.previousContext", tr("Pre&vious context in the table"),
                    QKeySequence("Shift+N"), [this] { contextsPanel_->step(-1); });
+    addNamedAction(view, "view.goTo", tr("&Go to coordinates …"), QKeySequence("Ctrl+G"), [this] {
+        const QString text = QInputDialog::getText(
+            this, tr("Go to coordinates"),
+            image_ && image_->info().georeference
+                ? tr("Map coordinates (east, north), or pixels as \"px x, y\":")
+                : tr("x, y in pixels:"));
+        if (!text.isEmpty()) goToText(text);
+    });
+    addNamedAction(view, "view.associated", tr("Label and &macro images …"), {},
+                   [this] { showAssociated(); });
     view->addSeparator();
     auto* alpha = view->addMenu(tr("&Band tagged as alpha"));
     auto* alphaGroup = new QActionGroup(this);
@@ -394,6 +411,68 @@ void MainWindow::fillRecent() {
         recentMenu_->addAction(QFileInfo(path).fileName(), this, [this, path] { openImage(path); })
             ->setToolTip(path);
     recentMenu_->setEnabled(!recent.isEmpty());
+}
+
+void MainWindow::copyView() {
+    QApplication::clipboard()->setImage(canvas_->grabFramebuffer());
+}
+
+bool MainWindow::goToText(const QString& text) {
+    if (!image_) return false;
+    const bool pixels = text.trimmed().startsWith("px");
+    static const QRegularExpression number(R"([-+]?\d+(?:\.\d+)?)");
+    QList<double> values;
+    for (auto it = number.globalMatch(text); it.hasNext();)
+        values << it.next().captured().toDouble();
+    QPointF at;
+    const auto& full = image_->info().levels[0];
+    if (values.size() == 2) {
+        at = {values[0], values[1]};
+        if (const auto& geo = image_->info().georeference; geo && !pixels) {
+            const auto& t = geo->transform;
+            const double determinant = t[1] * t[5] - t[2] * t[4];
+            const double dx = at.x() - t[0], dy = at.y() - t[3];
+            at = {(dx * t[5] - dy * t[2]) / determinant, (dy * t[1] - dx * t[4]) / determinant};
+        }
+    }
+    if (values.size() != 2 ||
+        !(at.x() >= 0 && at.y() >= 0 && at.x() <= static_cast<double>(full.width) &&
+          at.y() <= static_cast<double>(full.height))) {
+        showMessage(tr("\"%1\" is no place in this image.").arg(text));
+        return false;
+    }
+    canvas_->goTo(at, std::max(canvas_->transform().scale(), 0.5));
+    canvas_->setProbeBoxes({QRectF(at.x() - 8, at.y() - 8, 16, 16)});
+    return true;
+}
+
+void MainWindow::showAssociated() {
+    if (!image_ || image_->info().associatedImages.empty()) {
+        showMessage(tr("This image carries no label or macro image."));
+        return;
+    }
+    auto* dialog = new QDialog(this);
+    dialog->setObjectName("associated.dialog");
+    dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->setWindowTitle(tr("Images in the file"));
+    auto* tabs = new QTabWidget;
+    for (const auto& name : image_->info().associatedImages) {
+        auto* label = new QLabel;
+        label->setAlignment(Qt::AlignCenter);
+        try {
+            const auto part = image_->source()->associatedImage(name);
+            const QImage picture(part.rgba.data(), part.width, part.height, 4 * part.width,
+                                 QImage::Format_RGBA8888);
+            label->setPixmap(QPixmap::fromImage(
+                picture.scaled(720, 520, Qt::KeepAspectRatio, Qt::SmoothTransformation)));
+        } catch (const std::exception& error) {
+            label->setText(QString::fromUtf8(error.what()));
+        }
+        tabs->addTab(label, QString::fromStdString(name));
+    }
+    auto* layout = new QVBoxLayout(dialog);
+    layout->addWidget(tabs);
+    dialog->open();
 }
 
 void MainWindow::saveView() {

@@ -232,7 +232,7 @@ void Canvas::changed() {
 }
 
 bool Canvas::settled() const {
-    return !image_ || (complete_ && arrived_.empty() && loader_.idle());
+    return !image_ || (complete_ && arrived_.empty());
 }
 
 void Canvas::initializeGL() {

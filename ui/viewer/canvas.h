@@ -62,7 +62,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     /// Marks what a probe was asked about: context and token, level-0 pixels.
     void setProbeBoxes(const std::vector<QRectF>& boxes);
 
-    /// Every tile of the view is sharp and drawn.
+    /// Every tile of the view is sharp and drawn; those around it may still be on their way.
     bool settled() const;
     qint64 textureBytes() const { return textures_.bytes(); }
     static qint64 textureBudget();
