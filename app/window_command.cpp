@@ -73,6 +73,7 @@ int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
         for (const auto& f : findings) result.push_back({f.name, f.detail, f.good});
         return result;
     };
+    options.guide = QString::fromStdString((resourcesDir() / "help" / "guide.md").string());
     options.facts = [lines] { return lines(facts()); };
     options.selfTest = [lines] { return lines(selfTest()); };
     ui::MainWindow window(options);

@@ -19,16 +19,16 @@ bool anyValid(const ContextPixels& context);
 /// colour, 0 after it. `indices` say which of `contexts` take part.
 class ContextBatch {
   public:
-    /// Throws nothing; contexts of another size than `side` throw ModelError later.
+    /// Contexts are squares of `side` pixels; the calls below throw ModelError for any other size.
     ContextBatch(int64_t side, const std::vector<float>& mean, const std::vector<float>& std,
                  at::Device device);
 
     /// float32 [n, 3, side, side] on the processor.
     at::Tensor images(const std::vector<ContextPixels>& contexts,
                       const std::vector<size_t>& indices) const;
-    /// The same on the device, channels last: bytes go there (from pinned memory where that helps,
-    /// two buffers by turns, so that one batch is packed while another is on its way), the rest is
-    /// done there. At most two results of one buffer may be in flight: see `kBuffers`.
+    /// The same on the device, channels last: bytes go there (from pinned memory where that helps),
+    /// the rest is done there. kBuffers buffers take turns, so that a batch can be packed while the
+    /// one before is on its way; the result of kBuffers calls ago must have been waited for.
     at::Tensor imagesOnDevice(const std::vector<ContextPixels>& contexts,
                               const std::vector<size_t>& indices) const;
     static constexpr size_t kBuffers = 2;

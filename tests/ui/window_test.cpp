@@ -8,10 +8,12 @@
 #include <QFile>
 #include <QJsonArray>
 #include <QJsonObject>
+#include <QRegularExpression>
 #include <QSettings>
 #include <QStandardPaths>
 #include <QSurfaceFormat>
 #include <QTest>
+#include <QTextBrowser>
 #include <QWheelEvent>
 #include <cmath>
 #include <fstream>
@@ -29,6 +31,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+const fs::path kHelp = fs::path(ATLASSCOPE_SOURCE_DIR) / "resources" / "help";
 const fs::path kModels = fs::path(ATLASSCOPE_SOURCE_DIR) / "resources" / "models";
 
 class WindowTest : public testing::Test {
@@ -38,6 +41,7 @@ class WindowTest : public testing::Test {
         options.models = {kModels / "landuse", kModels / "scenes"};
         options.userData = folder_.path() / "user";
         options.sampleImage = "synthetic:size=4096,seed=21";
+        options.guide = QString::fromStdString((kHelp / "guide.md").string());
         options.facts = [] { return std::vector<DoctorLine>{{"device", "none, as it is a test"}}; };
         options.selfTest = [] { return std::vector<DoctorLine>{{"readers", "broken", false}}; };
         window_ = std::make_unique<MainWindow>(options);
@@ -558,6 +562,25 @@ TEST_F(WindowTest, CommandsKeysAndTheDoctorAreAtHand) {
     EXPECT_TRUE(page->setKeys(row, QKeySequence("V")));
     EXPECT_FALSE(QSettings().contains("keys/view.prediction"));
     page->accept();
+
+    window_->actionNamed("help.guide")->trigger();
+    auto* guide = window_->findChild<QTextBrowser*>("guide.page");
+    ASSERT_NE(guide, nullptr);
+    // Every action's key that the guide names is there.
+    const QString text = guide->toPlainText();
+    EXPECT_TRUE(text.contains("Ask whether it would still say so without"));
+    static const QRegularExpression bold(R"(\*\*([^*]+)\*\*)");
+    QFile source(QString::fromStdString((kHelp / "guide.md").string()));
+    ASSERT_TRUE(source.open(QIODevice::ReadOnly));
+    const QString markdown = QString::fromUtf8(source.readAll());
+    QStringList keys;
+    for (auto* action : window_->findChildren<QAction*>()) keys << action->shortcut().toString();
+    const QStringList others{"Layers", "Run", "Explore", "Shift", "1", "9"};  // panels, and halves
+    for (auto it = bold.globalMatch(markdown); it.hasNext();) {
+        const QString key = it.next().captured(1);
+        EXPECT_TRUE(keys.contains(key) || others.contains(key)) << key.toStdString();
+    }
+    guide->window()->close();
 
     window_->actionNamed("help.doctor")->trigger();
     auto* doctor = window_->findChild<DoctorPage*>("doctor.dialog");

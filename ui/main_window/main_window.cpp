@@ -109,6 +109,7 @@ void MainWindow::closeEvent(QCloseEvent* event) {
     QSettings settings;
     settings.setValue("window/geometry", saveGeometry());
     settings.setValue("window/state", saveState());
+    runs_->stopAsking();
     runs_->cancelAll();  // what is done is kept
     event->accept();
 }

@@ -36,6 +36,7 @@ struct WindowOptions {
     engine::RunRequest defaults;  ///< device, precision, threads and memory of runs
     size_t cacheBytes = size_t{512} << 20;
     DoctorLines facts, selfTest;  ///< of the Doctor page
+    QString guide;                ///< Markdown file of the user's guide
 };
 
 class MainWindow : public QMainWindow {
@@ -153,6 +154,7 @@ class MainWindow : public QMainWindow {
     void openPalette();
     void openShortcuts();
     void openDoctor();
+    void openGuide();
 
     WindowOptions options_;
     std::shared_ptr<io::TileCache> cache_;

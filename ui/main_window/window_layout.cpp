@@ -22,6 +22,8 @@
 #include <QSettings>
 #include <QStatusBar>
 #include <QTabWidget>
+#include <QTextBlock>
+#include <QTextBrowser>
 #include <QToolBar>
 #include <QVBoxLayout>
 
@@ -34,6 +36,22 @@ namespace atlas::ui {
 namespace {
 constexpr int kRecentFiles = 8;
 constexpr double kPanStep = 80;  // view pixels an arrow key
+
+/// Pictures no wider than the page.
+void fitPictures(QTextDocument& document) {
+    for (QTextBlock block = document.begin(); block.isValid(); block = block.next())
+        for (auto it = block.begin(); !it.atEnd(); ++it) {
+            if (!it.fragment().charFormat().isImageFormat()) continue;
+            QTextImageFormat format = it.fragment().charFormat().toImageFormat();
+            format.setWidth(780);
+            QTextCursor cursor(&document);
+            cursor.setPosition(it.fragment().position());
+            cursor.setPosition(it.fragment().position() + it.fragment().length(),
+                               QTextCursor::KeepAnchor);
+            cursor.setCharFormat(format);
+            break;
+        }
+}
 
 /// A panel that may be taller than its dock.
 QScrollArea* scrolling(QWidget* panel) {
@@ -333,13 +351,14 @@ void MainWindow::buildActions() {
     auto* start = addNamedAction(runMenu, "run.startAction", tr("&Run"), QKeySequence("Ctrl+R"),
                                  [this] { startRun(); });
     addNamedAction(runMenu, "run.cancelAction", tr("&Cancel"), {}, [this] { runs_->cancelAll(); });
+    addNamedAction(help, "help.guide", tr("&User's guide"), QKeySequence("F1"),
+                   [this] { openGuide(); });
     addNamedAction(help, "help.commands", tr("&Commands …"), QKeySequence("Ctrl+L"),
                    [this] { openPalette(); });
     addNamedAction(help, "help.shortcuts", tr("&Keyboard shortcuts …"), QKeySequence("Ctrl+K"),
                    [this] { openShortcuts(); });
     addNamedAction(help, "help.doctor", tr("&Doctor …"), {}, [this] { openDoctor(); });
-    addNamedAction(help, "help.about", tr("&About AtlasScope"), QKeySequence("F1"),
-                   [this] { about(); });
+    addNamedAction(help, "help.about", tr("&About AtlasScope"), {}, [this] { about(); });
     addNamedAction(this, "tool.none", tr("Cancel the tool"), QKeySequence("Esc"), [this, move] {
         clearMessage();
         canvas_->cancelDrawing();
@@ -509,6 +528,30 @@ void MainWindow::openShortcuts() {
 void MainWindow::openDoctor() {
     auto* dialog = new DoctorPage(options_.facts, options_.selfTest, this);
     dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->open();
+}
+
+void MainWindow::openGuide() {
+    QFile file(options_.guide);
+    if (!file.open(QIODevice::ReadOnly)) {
+        showMessage(tr("The user's guide is not installed (%1).").arg(options_.guide));
+        return;
+    }
+    auto* dialog = new QDialog(this);
+    dialog->setObjectName("guide.dialog");
+    dialog->setAttribute(Qt::WA_DeleteOnClose);
+    dialog->setWindowTitle(tr("User's guide"));
+    dialog->resize(860, 720);
+    auto* page = new QTextBrowser;
+    page->setObjectName("guide.page");
+    page->setSearchPaths({QFileInfo(options_.guide).absolutePath()});
+    page->document()->setBaseUrl(
+        QUrl::fromLocalFile(QFileInfo(options_.guide).absolutePath() + "/"));
+    page->document()->setMarkdown(QString::fromUtf8(file.readAll()));
+    fitPictures(*page->document());
+    page->moveCursor(QTextCursor::Start);
+    auto* layout = new QVBoxLayout(dialog);
+    layout->addWidget(page);
     dialog->open();
 }
 
