@@ -392,6 +392,14 @@ LoadedRun loadRun(const fs::path& dir) try {
     throw std::runtime_error(dir.string() + ": " + error.what());
 }
 
+std::string runModelName(const fs::path& dir) try {
+    std::ifstream file(dir / "run.json");
+    if (!file) throw std::runtime_error("no run.json there");
+    return json::parse(file).at("model").at("name").get<std::string>();
+} catch (const std::exception& error) {
+    throw std::runtime_error(dir.string() + ": " + error.what());
+}
+
 std::vector<fs::path> findRuns(const fs::path& out, const std::string& image) {
     std::vector<std::pair<fs::file_time_type, fs::path>> found;
     std::error_code error;

@@ -91,6 +91,9 @@ struct LoadedRun {
 /// Throws std::runtime_error with path and cause.
 LoadedRun loadRun(const std::filesystem::path& dir);
 
+/// The name of the model of a run, without reading its rasters. Throws like loadRun().
+std::string runModelName(const std::filesystem::path& dir);
+
 /// Finished runs of an image below `out`, newest first.
 std::vector<std::filesystem::path> findRuns(const std::filesystem::path& out,
                                             const std::string& image);

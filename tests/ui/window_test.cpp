@@ -472,6 +472,36 @@ TEST_F(WindowTest, DrawsMeasuresAndKeepsAnnotations) {
     EXPECT_TRUE(window_->message().contains("/nowhere.geojson"));
 }
 
+TEST_F(WindowTest, ComparesTwoRuns) {
+    open("synthetic:size=3072,seed=21");
+    const auto run = [&](const char* overlap) {
+        window_->findChild<QWidget*>("run.overlap")->setProperty("value", overlap);
+        window_->startRun();
+        QTest::qWait(50);
+        ASSERT_TRUE(settle());
+        QTest::qWait(200);
+    };
+    ASSERT_TRUE(window_->runPanel()->chooseModel("scenes"));
+    run("0");
+    run("50");
+    const auto runs =
+        engine::findRuns(folder_.path() / "user/results", "synthetic:size=3072,seed=21");
+    ASSERT_EQ(runs.size(), 2u);
+    window_->compareWith(runs.back());
+    auto* page = window_->findChild<QDialog*>("comparison.dialog");
+    ASSERT_NE(page, nullptr);
+    const double agreement = values()["explorer"].toObject()["agreement"].toDouble();
+    EXPECT_GT(agreement, 0.5);
+    EXPECT_TRUE(page->findChild<QLabel*>("comparison.text")
+                    ->text()
+                    .contains(QString::number(100 * agreement, 'f', 1)));
+    EXPECT_GE(page->findChild<QTableWidget*>("comparison.table")->rowCount(), 1);
+    EXPECT_TRUE(values()["layers"].toObject()["difference"].toObject()["visible"].toBool());
+    page->close();
+    window_->compareWith("/nowhere");
+    EXPECT_TRUE(window_->message().contains("/nowhere"));
+}
+
 TEST_F(WindowTest, SaysOnceThatItIsForResearch) {
     QSettings().remove("seen/researchUse");
     WindowOptions options;

@@ -160,6 +160,8 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     explorerModel_.clear();
     explorer_->clearModel();
     contextsPanel_->clear();
+    runsMenu_->setEnabled(false);
+    compareMenu_->setEnabled(false);
     layersPanel_->adjuster()->setLook({});
     canvas_->setLook({});
     tiles_.clear();

@@ -72,6 +72,8 @@ class MainWindow : public QMainWindow {
     void copyView();
     /// Label, macro and thumbnail of a slide.
     void showAssociated();
+    /// The run that is shown against another one over this image: a layer and a table.
+    void compareWith(const std::filesystem::path& folder);
     AnnotationStore* annotations() const { return annotations_; }
     void importAnnotations(const QString& path);
     /// The drawn rectangle becomes an annotation.
@@ -126,6 +128,7 @@ class MainWindow : public QMainWindow {
     void showRun(const std::filesystem::path& folder);
     void applyLayers();
     void showTiles(const engine::LoadedRun& run);
+    void fillRuns();
     void filterPrediction();
     void goToContext(const QRectF& box);
     OverlayLayer* layer(const QString& id);
@@ -177,7 +180,8 @@ class MainWindow : public QMainWindow {
     std::vector<engine::TileRow> tiles_;
     QLabel* inspector_;
     QLabel *positionText_, *scaleText_, *deviceText_, *cacheText_;
-    QMenu* recentMenu_;
+    QMenu *recentMenu_, *runsMenu_, *compareMenu_;
+    std::filesystem::path shownRun_;
     QTimer liveTimer_, statusTimer_;
     std::vector<OverlayLayer> layers_;
     ModelLook look_;

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // MainWindow: the layers of a run, of the mask and of the probe, and what the pointer shows.
+#include <QFileInfo>
+#include <QMenu>
 #include <QStatusBar>
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
+#include "ui/dialogs/comparison_page.h"
 #include "ui/main_window/main_window.h"
 
 namespace atlas::ui {
+namespace {
+constexpr size_t kRunsOffered = 12;
+}
 
 void MainWindow::previewMask() {
     if (!image_) return;
@@ -78,7 +84,63 @@ void MainWindow::showRun(const std::filesystem::path& folder) {
         }
         setExplorerModel(run.modelDir);
         showTiles(run);
+        shownRun_ = folder;
+        fillRuns();
         applyLayers();
+    } catch (const std::exception& error) {
+        showMessage(QString::fromUtf8(error.what()));
+    }
+}
+
+/// What the menus offer of the runs beside the image, newest first.
+void MainWindow::fillRuns() {
+    runsMenu_->clear();
+    compareMenu_->clear();
+    auto runs = engine::findRuns(outFor(path_), path_.toStdString());
+    if (runs.size() > kRunsOffered) runs.resize(kRunsOffered);
+    for (const auto& folder : runs) {
+        const QFileInfo file(QString::fromStdString((folder / "run.json").string()));
+        QString model;
+        try {
+            model = QString::fromStdString(engine::runModelName(folder));
+        } catch (const std::exception&) {
+            continue;  // not whole: nothing to show
+        }
+        const QString name = QString("%1, %2").arg(
+            model, locale().toString(file.lastModified(), QLocale::ShortFormat));
+        auto* show = runsMenu_->addAction(name, this, [this, folder] { showRun(folder); });
+        show->setCheckable(true);
+        show->setChecked(folder == shownRun_);
+        if (folder != shownRun_)
+            compareMenu_->addAction(name, this, [this, folder] { compareWith(folder); });
+    }
+    runsMenu_->setEnabled(!runsMenu_->isEmpty());
+    compareMenu_->setEnabled(!compareMenu_->isEmpty());
+}
+
+void MainWindow::compareWith(const std::filesystem::path& folder) {
+    try {
+        const auto first = engine::loadRun(shownRun_), second = engine::loadRun(folder);
+        const auto comparison = engine::compareRuns(first, second);
+        std::erase_if(layers_, [](const OverlayLayer& l) { return l.id == "difference"; });
+        OverlayLayer l;
+        l.id = "difference";
+        l.title = tr("difference");
+        l.kind = OverlayLayer::Kind::Classes;
+        l.raster = std::make_shared<io::GridRaster>(comparison.difference);
+        l.classNames = {tr("same"), tr("differs")};
+        l.colors = {QColor(0, 158, 115), QColor(213, 94, 0)};
+        l.opacity = 0.6;
+        l.visible = true;
+        layers_.push_back(l);
+        if (auto* prediction = layer("prediction")) prediction->visible = false;
+        layersPanel_->select("difference");
+        applyLayers();
+        explorerValues_["agreement"] = comparison.agreement();
+        auto* page = new ComparisonPage(comparison, QString::fromStdString(first.modelName),
+                                        QString::fromStdString(second.modelName), this);
+        page->setAttribute(Qt::WA_DeleteOnClose);
+        page->open();
     } catch (const std::exception& error) {
         showMessage(QString::fromUtf8(error.what()));
     }

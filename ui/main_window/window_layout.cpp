@@ -351,6 +351,10 @@ void MainWindow::buildActions() {
     auto* start = addNamedAction(runMenu, "run.startAction", tr("&Run"), QKeySequence("Ctrl+R"),
                                  [this] { startRun(); });
     addNamedAction(runMenu, "run.cancelAction", tr("&Cancel"), {}, [this] { runs_->cancelAll(); });
+    runsMenu_ = runMenu->addMenu(tr("&Show an earlier run"));
+    compareMenu_ = runMenu->addMenu(tr("Com&pare with"));
+    runsMenu_->setEnabled(false);
+    compareMenu_->setEnabled(false);
     addNamedAction(help, "help.guide", tr("&User's guide"), QKeySequence("F1"),
                    [this] { openGuide(); });
     addNamedAction(help, "help.commands", tr("&Commands …"), QKeySequence("Ctrl+L"),

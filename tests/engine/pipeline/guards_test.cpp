@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "engine/pipeline/compare_runs.h"
+
 namespace atlas::engine {
 namespace {
 
@@ -47,6 +51,34 @@ TEST(Guards, SayWhatIsWrong) {
               std::string::npos);
     EXPECT_NE(only(guardWarnings(recordWith(0.5, 20, 0.01f), coloursOf(128), 0.7)).find("70 %"),
               std::string::npos);
+}
+
+LoadedRun runWith(std::vector<std::string> names, std::vector<float> classes, double x,
+                  double cell) {
+    LoadedRun run;
+    run.classNames = std::move(names);
+    run.layers.classes = io::GridRaster(static_cast<int>(classes.size()), 1, 1);
+    run.layers.classes.values = std::move(classes);
+    run.layers.classes.x = x;
+    run.layers.classes.cellWidth = run.layers.classes.cellHeight = cell;
+    return run;
+}
+
+TEST(CompareRuns, GoesByNameAndPlace) {
+    // The second names its classes otherwise, and has cells of half the size.
+    const LoadedRun a = runWith({"field", "water"}, {0, 1, NAN, 0}, 0, 100),
+                    b = runWith({"water", "field", "rock"}, {1, 1, 0, 2, 0, 0, 1, 1}, 0, 50);
+    const RunComparison c = compareRuns(a, b);
+    EXPECT_EQ(c.classNames, (std::vector<std::string>{"field", "water", "rock"}));
+    EXPECT_EQ(c.compared, 6);  // two cells lie where the first says nothing
+    EXPECT_EQ(c.same, 5);
+    EXPECT_EQ(c.confusion[1][2], 1);  // water became rock
+    EXPECT_EQ(c.confusion[0][0], 4);
+    EXPECT_EQ(c.difference.at(0, 3, 0), 1);
+    EXPECT_EQ(c.difference.at(0, 2, 0), 0);
+    EXPECT_TRUE(std::isnan(c.difference.at(0, 4, 0)));
+    EXPECT_NEAR(compareRuns(b, a).agreement(), c.agreement(), 1e-12);
+    EXPECT_THROW(compareRuns(a, runWith({"field"}, {0, 0}, 5000, 10)), std::runtime_error);
 }
 
 }  // namespace
