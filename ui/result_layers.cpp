@@ -46,8 +46,6 @@ QString ModelLook::scaleTitle(size_t scale) const {
 
 std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const ModelLook& look,
                                      const std::vector<OverlayLayer>& before) {
-    static int revision = 0;
-    ++revision;
     std::vector<OverlayLayer> layers;
     const bool isNew = std::none_of(before.begin(), before.end(),
                                     [](const OverlayLayer& l) { return l.id == "prediction"; });
@@ -61,7 +59,6 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         layer.title = title;
         layer.raster = std::make_shared<io::GridRaster>(raster);
         layer.band = std::min(layer.band, raster.bands - 1);
-        layer.revision = revision;
         if (old == before.end()) layer.opacity = 0.55;
         layers.push_back(std::move(layer));
         return layers.back();

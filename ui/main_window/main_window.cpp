@@ -56,7 +56,6 @@ MainWindow::MainWindow(const WindowOptions& options)
     connect(layersPanel_, &LayersPanel::edited, this, [this](const OverlayLayer& changed) {
         if (auto* l = layer(changed.id)) {
             *l = changed;
-            ++l->revision;
             retitle(*l);
         }
         applyLayers();

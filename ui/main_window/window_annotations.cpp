@@ -6,23 +6,9 @@
 
 #include "engine/pipeline/run_request.h"
 #include "ui/main_window/main_window.h"
+#include "ui/units.h"
 
 namespace atlas::ui {
-namespace {
-
-QString areaText(double um2, bool ground) {
-    if (ground) {
-        const double m2 = um2 * 1e-12;
-        return m2 >= 1e6   ? QString("%1 km²").arg(m2 * 1e-6, 0, 'f', 3)
-               : m2 >= 1e3 ? QString("%1 ha").arg(m2 * 1e-4, 0, 'f', 3)
-                           : QString("%1 m²").arg(m2, 0, 'f', 1);
-    }
-    return um2 >= 1e5 ? QString("%1 mm²").arg(um2 * 1e-6, 0, 'f', 3)
-                      : QString("%1 µm²").arg(um2, 0, 'f', 0);
-}
-
-}  // namespace
-
 QString MainWindow::measureText(const Annotation& a) const {
     if (!image_ || a.shape == Annotation::Shape::Point || a.points.size() < 2) return {};
     double x = 0, y = 0;
@@ -41,7 +27,8 @@ QString MainWindow::measureText(const Annotation& a) const {
     Annotation scaled = a;
     for (auto& p : scaled.points) p = QPointF(p.x() * x, p.y() * y);
     const QString length = QString::fromStdString(engine::lengthText(scaled.length(), ground));
-    return a.hasArea() ? tr("%1, around %2").arg(areaText(scaled.area(), ground), length) : length;
+    return a.hasArea() ? tr("%1, around %2").arg(areaText(scaled.area(), ground, 3), length)
+                       : length;
 }
 
 QString MainWindow::annotationsFor(const QString& image) const {
@@ -55,12 +42,7 @@ QString MainWindow::annotationsFor(const QString& image) const {
 void MainWindow::connectAnnotations() {
     canvas_->setAnnotations(annotations_, [this](const Annotation& a) { return measureText(a); });
     connect(annotations_, &AnnotationStore::problem, this, &MainWindow::showMessage);
-    connect(annotationsPanel_, &AnnotationsPanel::goToAsked, this, [this](const QRectF& box) {
-        const QSizeF view = canvas_->transform().viewSize();
-        const double scale = std::min(view.width() / std::max(1.0, box.width()),
-                                      view.height() / std::max(1.0, box.height()));
-        canvas_->goTo(box.center(), 0.6 * scale);
-    });
+    connect(annotationsPanel_, &AnnotationsPanel::goToAsked, canvas_, &Canvas::showBox);
     connect(annotationsPanel_, &AnnotationsPanel::classChosen, canvas_,
             &Canvas::setAnnotationClass);
     connect(annotationsPanel_, &AnnotationsPanel::importAsked, this, [this] {

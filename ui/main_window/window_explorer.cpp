@@ -10,11 +10,6 @@
 namespace atlas::ui {
 namespace {
 constexpr double kComfortableTokenPx = 28;  // on the screen, where the scale follows the zoom
-
-int nextRevision() {
-    static int revision = 1'000'000;
-    return ++revision;
-}
 }  // namespace
 
 void MainWindow::connectExplorer() {
@@ -134,7 +129,6 @@ void MainWindow::showProbe(const engine::ProbeResult& result, bool second) {
     probeBoxes_.push_back(
         {result.token.x, result.token.y, result.token.cellWidth, result.token.cellHeight});
     QStringList lines;
-    const int revision = nextRevision();
     for (size_t k = 0; k < result.scales.size(); ++k) {
         const auto& map = result.scales[k];
         probeValues_[QString(second ? "b_mass%1" : "mass%1").arg(k)] = result.mass[k];
@@ -150,7 +144,6 @@ void MainWindow::showProbe(const engine::ProbeResult& result, bool second) {
         l.threshold = l.high / 200;
         l.opacity = 0.75;
         l.visible = !second && (static_cast<int>(k) == scale_ || result.mass[k] > 0.999);
-        l.revision = revision;
         layers_.push_back(l);
         lines << tr("%1: %2 %").arg(look_.scaleTitle(k)).arg(100 * result.mass[k], 0, 'f', 0);
     }
@@ -214,7 +207,6 @@ void MainWindow::showContributions(const engine::ContributionResult& result) {
         std::max_element(result.probabilities.begin(), result.probabilities.end()) -
         result.probabilities.begin());
     QStringList lines;
-    const int revision = nextRevision();
     for (size_t i = 0; i < result.maps.size(); ++i) {
         const auto scale = static_cast<size_t>(result.scales[i]);
         OverlayLayer l;
@@ -230,7 +222,6 @@ void MainWindow::showContributions(const engine::ContributionResult& result) {
         l.high = most;
         l.opacity = 0.7;
         l.visible = true;
-        l.revision = revision;
         layers_.push_back(l);
         double sum = 0;
         for (int y = 0; y < l.raster->height; ++y)

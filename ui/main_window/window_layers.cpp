@@ -186,14 +186,11 @@ void MainWindow::filterPrediction() {
         }
         prediction->raster = filtered;
     }
-    ++prediction->revision;
     applyLayers();
 }
 
 void MainWindow::goToContext(const QRectF& box) {
-    const QSizeF view = canvas_->transform().viewSize();
-    canvas_->goTo(box.center(),
-                  0.6 * std::min(view.width() / box.width(), view.height() / box.height()));
+    canvas_->showBox(box);
     canvas_->setProbeBoxes({box});
     onHover(box.center(), true);
 }
@@ -287,7 +284,6 @@ bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
         l->band = static_cast<int>(l->classNames.indexOf(band.toString()));
     if (band.isDouble()) l->band = std::clamp(band.toInt(), 0, l->raster->bands - 1);
     if (!band.isUndefined()) retitle(*l);
-    ++l->revision;
     layersPanel_->select(id);
     applyLayers();
     return true;

@@ -6,6 +6,8 @@
 #include <QHBoxLayout>
 #include <QVBoxLayout>
 
+#include "ui/panels/controls.h"
+
 namespace atlas::ui {
 namespace {
 
@@ -17,13 +19,6 @@ QPixmap swatch(const QColor& color) {
     QPixmap map(14, 14);
     map.fill(color);
     return map;
-}
-
-QPushButton* button(const char* name, const QString& text, const QString& tip) {
-    auto* b = new QPushButton(text);
-    b->setObjectName(name);
-    b->setToolTip(tip);
-    return b;
 }
 
 }  // namespace
@@ -39,7 +34,7 @@ AnnotationsPanel::AnnotationsPanel(AnnotationStore* store, MeasureText measure, 
     class_->setInsertPolicy(QComboBox::NoInsert);
     class_->setToolTip(
         tr("Class of the selected annotation and of those drawn next; type a new one and Return"));
-    color_ = button("annotations.color", tr("Colour …"), tr("Another colour for this class"));
+    color_ = namedButton("annotations.color", tr("Colour …"), tr("Another colour for this class"));
     auto* row = new QHBoxLayout;
     row->addWidget(class_, 1);
     row->addWidget(color_);
@@ -70,9 +65,11 @@ AnnotationsPanel::AnnotationsPanel(AnnotationStore* store, MeasureText measure, 
     details->addRow(tr("Size"), size_);
     layout->addLayout(details);
     auto* buttons = new QHBoxLayout;
-    remove_ = button("annotations.remove", tr("Delete"), tr("Delete the selected one (Del)"));
-    auto* load = button("annotations.import", tr("Import …"), tr("Add annotations from GeoJSON"));
-    auto* save = button("annotations.export", tr("Export …"), tr("Save all as GeoJSON for QuPath"));
+    remove_ = namedButton("annotations.remove", tr("Delete"), tr("Delete the selected one (Del)"));
+    auto* load =
+        namedButton("annotations.import", tr("Import …"), tr("Add annotations from GeoJSON"));
+    auto* save =
+        namedButton("annotations.export", tr("Export …"), tr("Save all as GeoJSON for QuPath"));
     for (auto* b : {remove_, load, save}) buttons->addWidget(b);
     layout->addLayout(buttons);
     connect(store_, &AnnotationStore::changed, this, &AnnotationsPanel::refresh);

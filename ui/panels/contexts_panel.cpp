@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ui/units.h"
+
 namespace atlas::ui {
 namespace {
 
@@ -24,16 +26,6 @@ int secondBest(const engine::TileRow& tile) {
                                             tile.probabilities[static_cast<size_t>(second)]))
             second = c;
     return second;
-}
-
-QString areaText(double um2, bool ground) {
-    if (ground) {
-        const double m2 = um2 * 1e-12;
-        return m2 >= 1e6 ? QString("%1 km²").arg(m2 * 1e-6, 0, 'f', 2)
-                         : QString("%1 ha").arg(m2 * 1e-4, 0, 'f', 2);
-    }
-    return um2 >= 1e5 ? QString("%1 mm²").arg(um2 * 1e-6, 0, 'f', 2)
-                      : QString("%1 µm²").arg(um2, 0, 'f', 0);
 }
 
 }  // namespace
@@ -269,7 +261,7 @@ void ContextsPanel::fillAreas() {
         name->setData(Qt::DecorationRole, look.classColors.at(c));
         areas_->setItem(row, 0, name);
         const QStringList cells{QString::number(count[c]),
-                                areaUm2_ > 0 ? areaText(area[c] * areaUm2_, look.ground)
+                                areaUm2_ > 0 ? areaText(area[c] * areaUm2_, look.ground, 2)
                                              : tr("%1 Mpx").arg(area[c] * 1e-6, 0, 'f', 1),
                                 percent(area[c] / all), percent(certainty[c] / count[c])};
         for (int i = 0; i < cells.size(); ++i) {

@@ -12,6 +12,7 @@
 #include <numeric>
 
 #include "engine/pipeline/run_request.h"
+#include "ui/panels/controls.h"
 
 namespace atlas::ui {
 namespace {
@@ -32,13 +33,6 @@ QComboBox* combo(const char* name, const QString& tip) {
     c->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
     c->setMinimumContentsLength(10);
     return c;
-}
-
-QPushButton* button(const char* name, const QString& text, const QString& tip) {
-    auto* b = new QPushButton(text);
-    b->setObjectName(name);
-    b->setToolTip(tip);
-    return b;
 }
 
 QString percent(double share) {
@@ -190,18 +184,18 @@ void ExplorerPanel::buildWhatIf(QVBoxLayout* layout) {
     auto* first = new QHBoxLayout;
     scaleOff_ =
         combo("explorer.scaleOff", tr("No other scale sees the keys of this one; pooling stays"));
-    auto* off = button("explorer.tryScaleOff", tr("Scale off"),
-                       tr("Answer again while no other scale sees this one"));
+    auto* off = namedButton("explorer.tryScaleOff", tr("Scale off"),
+                            tr("Answer again while no other scale sees this one"));
     first->addWidget(scaleOff_, 1);
     first->addWidget(off);
     layout->addLayout(first);
     auto* second = new QHBoxLayout;
-    auto* blur = button("explorer.blur", tr("Blur rectangle"),
-                        tr("Answer again with the drawn rectangle (R) blurred"));
-    auto* mask = button("explorer.mask", tr("Leave it out"),
-                        tr("Answer again without the tokens in the drawn rectangle (R)"));
-    auto* gives = button("explorer.contributions", tr("Contributions"),
-                         tr("What each place of the context adds to the score of each class"));
+    auto* blur = namedButton("explorer.blur", tr("Blur rectangle"),
+                             tr("Answer again with the drawn rectangle (R) blurred"));
+    auto* mask = namedButton("explorer.mask", tr("Leave it out"),
+                             tr("Answer again without the tokens in the drawn rectangle (R)"));
+    auto* gives = namedButton("explorer.contributions", tr("Contributions"),
+                              tr("What each place of the context adds to the score of each class"));
     second->addWidget(blur);
     second->addWidget(mask);
     layout->addLayout(second);
@@ -241,9 +235,9 @@ void ExplorerPanel::buildFaithfulness(QVBoxLayout* layout) {
     layout->addWidget(hint);
     auto* row = new QHBoxLayout;
     measure_ =
-        button("explorer.measure", tr("Measure"),
-               tr("Faithfulness of every map on contexts of this run; takes a minute or so"));
-    stop_ = button("explorer.stop", tr("Stop"), tr("Stop measuring"));
+        namedButton("explorer.measure", tr("Measure"),
+                    tr("Faithfulness of every map on contexts of this run; takes a minute or so"));
+    stop_ = namedButton("explorer.stop", tr("Stop"), tr("Stop measuring"));
     bar_ = new QProgressBar;
     bar_->setObjectName("explorer.progress");
     bar_->setRange(0, 100);

@@ -205,6 +205,12 @@ void Canvas::goTo(const QPointF& centre, double scale) {
     changed();
 }
 
+void Canvas::showBox(const QRectF& box) {
+    const QSizeF view = transform_.viewSize();
+    goTo(box.center(), 0.6 * std::min(view.width() / std::max(1.0, box.width()),
+                                      view.height() / std::max(1.0, box.height())));
+}
+
 void Canvas::zoomBy(double factor) {
     transform_.zoom(factor, QPointF(width() / 2.0, height() / 2.0));
     changed();

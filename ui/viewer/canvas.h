@@ -34,7 +34,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void setResolution(double umPerPixel, bool ground);
     bool hasImage() const { return image_ != nullptr; }
 
-    /// Drawn in this order over the image. A layer whose revision changed is drawn anew.
+    /// Drawn in this order over the image. A raster goes to the GPU once;
+    /// colours and thresholds may change without that.
     void setLayers(const std::vector<OverlayLayer>& layers);
     void setImageVisible(bool visible);
     /// Brightness, contrast, gamma, stain: nothing is read again.
@@ -53,6 +54,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     const ViewTransform& transform() const { return transform_; }
     void fit();
     void goTo(const QPointF& centre, double scale);
+    /// With room around it.
+    void showBox(const QRectF& box);
     void zoomBy(double factor);
     void panBy(const QPointF& viewPixels);
 

@@ -29,7 +29,6 @@ struct OverlayLayer {
     bool visible = false;
     bool smooth = false;  ///< Magnitude: interpolated between cells
     bool invert = false;  ///< Magnitude: the colour map the other way round
-    int revision = 0;     ///< changes whenever the picture does
 
     /// The colour of a value; fully transparent where there is none.
     QRgb colorOf(float value) const;
