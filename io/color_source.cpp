@@ -2,6 +2,7 @@
 #include "io/color_source.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <opencv2/imgproc.hpp>
 
@@ -18,7 +19,48 @@ int bandOf(const ImageInfo& info, BandRole role) {
     return -1;
 }
 
+/// Value c of a pixel as it is shown: a band, or the index of the first two.
+double shownValue(const RasterBlock& block, int x, int y, int c, BandMixing mixing) {
+    if (mixing == BandMixing::Color) return block.sample(x, y, c);
+    const double a = block.sample(x, y, 0), b = block.sample(x, y, 1);
+    return (a - b) / (a + b);  // not a number where both are 0
+}
+
 }  // namespace
+
+std::array<uint8_t, 3> indexColor(double share) {
+    constexpr std::array<std::array<double, 3>, 7> kAnchors{{{140, 81, 10},
+                                                             {216, 179, 101},
+                                                             {246, 232, 195},
+                                                             {245, 245, 245},
+                                                             {199, 234, 229},
+                                                             {90, 180, 172},
+                                                             {1, 102, 94}}};
+    const double at = std::clamp(share, 0.0, 1.0) * (kAnchors.size() - 1);
+    const auto i = std::min(static_cast<size_t>(at), kAnchors.size() - 2);
+    const double part = at - static_cast<double>(i);
+    std::array<uint8_t, 3> color{};
+    for (size_t c = 0; c < 3; ++c)
+        color[c] = static_cast<uint8_t>(
+            std::lround(kAnchors[i][c] * (1 - part) + kAnchors[i + 1][c] * part));
+    return color;
+}
+
+std::optional<std::array<int, 2>> vegetationBands(const ImageInfo& info) {
+    int infrared = bandOf(info, BandRole::NearInfrared), red = bandOf(info, BandRole::Red);
+    for (size_t i = 0; i < info.bands.size(); ++i) {
+        std::string name = info.bands[i].name;
+        std::transform(name.begin(), name.end(), name.begin(),
+                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+        if (infrared < 0 && (has("nir") || has("near infrared") || name == "b08" || name == "b8"))
+            infrared = static_cast<int>(i);
+        if (red < 0 && ((has("red") && !has("infrared") && !has("edge")) || name == "b04"))
+            red = static_cast<int>(i);
+    }
+    if (infrared < 0 || red < 0) return {};
+    return std::array<int, 2>{infrared, red};
+}
 
 DisplaySettings defaultDisplay(const ImageInfo& info) {
     DisplaySettings settings;
@@ -63,31 +105,57 @@ ColorSource::~ColorSource() {
     cache_->drop(key_);
 }
 
+std::vector<int> ColorSource::bandsRead() const {
+    return {settings_.bands.begin(), settings_.bands.end()};
+}
+
 void ColorSource::measureStretch() {
-    const auto& coarse = info().levels.back();
-    // Where the coarsest level is large, a grid of patches of it stands for the whole.
-    const int parts = coarse.width * coarse.height <= kStretchSamplePx * kStretchSamplePx ? 1 : 4;
+    // Of an area: the level that gives about a sample's worth of it.
+    Rect area = intersect(settings_.stretchArea, {0, 0, levels_[0].width, levels_[0].height});
+    size_t level = fileLevels_ - 1;
+    if (!area.empty()) {
+        const double wanted =
+            static_cast<double>(std::max(area.width, area.height)) / kStretchSamplePx;
+        level = std::min(fileLevels_ - 1, static_cast<size_t>(levelFor(std::max(1.0, wanted))));
+    }
+    const auto& coarse = levels_[level];
+    if (area.empty()) {
+        area = {0, 0, coarse.width, coarse.height};
+    } else {
+        const auto down = [&](int64_t v) {
+            return static_cast<int64_t>(static_cast<double>(v) / coarse.downsample);
+        };
+        area = intersect({down(area.x), down(area.y), std::max<int64_t>(1, down(area.width)),
+                          std::max<int64_t>(1, down(area.height))},
+                         {0, 0, coarse.width, coarse.height});
+    }
+    // Where that is large, a grid of patches of it stands for the whole.
+    const int parts = area.width * area.height <= kStretchSamplePx * kStretchSamplePx ? 1 : 4;
     const int64_t side = kStretchSamplePx / parts;
+    const int channels = settings_.mixing == BandMixing::Index ? 1 : 3;
     std::array<std::vector<float>, 3> values;
-    const std::vector<int> bands(settings_.bands.begin(), settings_.bands.end());
     for (int j = 0; j < parts; ++j)
         for (int i = 0; i < parts; ++i) {
-            Rect rect{0, 0, coarse.width, coarse.height};
+            Rect rect = area;
             if (parts > 1)
-                rect = intersect(rect, {(coarse.width - side) * i / (parts - 1),
-                                        (coarse.height - side) * j / (parts - 1), side, side});
+                rect = intersect(
+                    area, {area.x + std::max<int64_t>(0, area.width - side) * i / (parts - 1),
+                           area.y + std::max<int64_t>(0, area.height - side) * j / (parts - 1),
+                           side, side});
             if (rect.empty()) continue;
-            const RasterBlock block = source_->readRegion(source_->levelCount() - 1, rect, bands);
+            const RasterBlock block =
+                source_->readRegion(static_cast<int>(level), rect, bandsRead());
             for (int y = 0; y < block.height; ++y)
                 for (int x = 0; x < block.width; ++x) {
                     if (!block.valid[static_cast<size_t>(y) * block.width + x]) continue;
-                    for (int b = 0; b < 3; ++b) {
-                        const float value = block.sample(x, y, b);
-                        if (std::isfinite(value)) values[static_cast<size_t>(b)].push_back(value);
+                    for (int b = 0; b < channels; ++b) {
+                        const double value = shownValue(block, x, y, b, settings_.mixing);
+                        if (std::isfinite(value))
+                            values[static_cast<size_t>(b)].push_back(static_cast<float>(value));
                     }
                 }
         }
-    for (size_t b = 0; b < 3; ++b) {
+    for (size_t b = 0; b < static_cast<size_t>(channels); ++b) {
         auto& list = values[b];
         if (list.empty()) {
             settings_.range[b] = {0, 1};
@@ -137,13 +205,15 @@ TilePtr ColorSource::load(int level, int64_t column, int64_t row) const {
     const auto& size = levels_[static_cast<size_t>(level)];
     const Rect rect = intersect({column * kTilePx, row * kTilePx, kTilePx, kTilePx},
                                 {0, 0, size.width, size.height});
-    if (settings_.stretch == Stretch::None && settings_.bands == std::array<int, 3>{0, 1, 2}) {
+    if (settings_.stretch == Stretch::None && settings_.mixing == BandMixing::Color &&
+        settings_.bands == std::array<int, 3>{0, 1, 2}) {
         auto image = std::make_shared<RgbaImage>(static_cast<int>(rect.width),
                                                  static_cast<int>(rect.height));
         if (source_->readColor(level, rect, *image)) return image;
     }
-    return std::make_shared<RgbaImage>(colored(
-        source_->readRegion(level, rect, {settings_.bands.begin(), settings_.bands.end()})));
+    const RasterBlock block = source_->readRegion(level, rect, bandsRead());
+    return std::make_shared<RgbaImage>(settings_.mixing == BandMixing::Index ? coloredIndex(block)
+                                                                             : colored(block));
 }
 
 TilePtr ColorSource::halve(int level, int64_t column, int64_t row) const {
@@ -197,6 +267,27 @@ RgbaImage ColorSource::colored(const RasterBlock& block) const {
                 std::isnan(shown) ? 0 : static_cast<uint8_t>(std::clamp(shown + 0.5, 0.0, 255.0));
         }
     }
+    return image;
+}
+
+RgbaImage ColorSource::coloredIndex(const RasterBlock& block) const {
+    RgbaImage image(block.width, block.height);
+    double low = -1, high = 1;
+    if (settings_.stretch != Stretch::None) {
+        low = settings_.range[0][0];
+        high = settings_.range[0][1];
+    }
+    const double scale = high > low ? 1 / (high - low) : 1;
+    for (int y = 0; y < block.height; ++y)
+        for (int x = 0; x < block.width; ++x) {
+            if (!block.valid[static_cast<size_t>(y) * block.width + x]) continue;
+            const double value = shownValue(block, x, y, 0, BandMixing::Index);
+            if (!std::isfinite(value)) continue;
+            const auto color = indexColor((value - low) * scale);
+            uint8_t* out = image.pixel(x, y);
+            std::copy_n(color.data(), 3, out);
+            out[3] = 255;
+        }
     return image;
 }
 

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "io/cache/tile_cache.h"
@@ -19,9 +20,17 @@ enum class Stretch {
     Given
 };
 
+enum class BandMixing {
+    Color,  ///< three bands as red, green, blue
+    Index   ///< (first - second) / (first + second), e.g. NDVI of near infrared and red; brown to
+            ///< green over -1 to 1, or as stretched
+};
+
 struct DisplaySettings {
-    std::array<int, 3> bands{0, 1, 2};  ///< shown as red, green, blue
+    std::array<int, 3> bands{0, 1, 2};  ///< shown as red, green, blue; Index: the first two
+    BandMixing mixing = BandMixing::Color;
     Stretch stretch = Stretch::None;
+    Rect stretchArea;  ///< level-0 pixels whose values are measured; empty: the whole image
     double lowPercent = 2, highPercent = 98;
     std::array<std::array<double, 2>, 3>
         range{};  ///< low and high a channel; filled in when measured
@@ -30,6 +39,12 @@ struct DisplaySettings {
 
 /// True colour where the bands say so, else the first three, else grey; 8-bit colour unstretched.
 DisplaySettings defaultDisplay(const ImageInfo& info);
+
+/// Colour of an index at a share of 0 to 1 of its range: brown, white, green (ColorBrewer BrBG).
+std::array<uint8_t, 3> indexColor(double share);
+
+/// Near infrared and red by the names of the bands (or by their roles); nothing where one lacks.
+std::optional<std::array<int, 2>> vegetationBands(const ImageInfo& info);
 
 class ColorSource {
   public:
@@ -69,7 +84,9 @@ class ColorSource {
     TilePtr load(int level, int64_t column, int64_t row) const;
     TilePtr halve(int level, int64_t column, int64_t row) const;
     void measureStretch();
+    std::vector<int> bandsRead() const;
     RgbaImage colored(const RasterBlock& block) const;
+    RgbaImage coloredIndex(const RasterBlock& block) const;
 
     SourcePtr source_;
     DisplaySettings settings_;

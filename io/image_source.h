@@ -77,9 +77,10 @@ struct ImageInfo {
     std::vector<Band> bands;
     std::optional<Resolution> resolution;
     std::optional<GeoReference> georeference;
-    Rect bounds;            ///< non-empty part in level-0 pixels, for slides that know it
-    bool slide = false;     ///< a microscope slide: tissue on a bright background
-    bool maskBand = false;  ///< validity comes from a mask band of the file
+    Rect bounds;             ///< non-empty part in level-0 pixels, for slides that know it
+    bool slide = false;      ///< a microscope slide: tissue on a bright background
+    bool maskBand = false;   ///< validity comes from a mask band of the file
+    std::string iccProfile;  ///< as the file has it; empty: none
     std::vector<std::string> associatedImages;
     std::vector<std::string> subdatasets;
     std::map<std::string, std::string> properties;

@@ -121,4 +121,13 @@ std::vector<std::string> subdatasetsOf(GDALDatasetH dataset) {
     return names;
 }
 
+std::string iccProfileOf(GDALDatasetH dataset) {
+    const char* text = GDALGetMetadataItem(dataset, "SOURCE_ICC_PROFILE", "COLOR_PROFILE");
+    if (!text) return {};
+    std::string bytes(text);
+    const int size = CPLBase64DecodeInPlace(reinterpret_cast<GByte*>(bytes.data()));
+    bytes.resize(static_cast<size_t>(std::max(0, size)));
+    return bytes;
+}
+
 }  // namespace atlas::io

@@ -16,5 +16,7 @@ std::optional<GeoReference> georeferenceOf(GDALDatasetH dataset);
 std::optional<Resolution> resolutionOf(GDALDatasetH dataset, const std::optional<GeoReference>& geo,
                                        std::vector<std::string>& warnings);
 std::vector<std::string> subdatasetsOf(GDALDatasetH dataset);
+/// Empty where there is none.
+std::string iccProfileOf(GDALDatasetH dataset);
 
 }  // namespace atlas::io

@@ -82,6 +82,7 @@ class GdalSource : public ImageSource {
         readBands(handle);
         info_.georeference = georeferenceOf(handle);
         info_.resolution = resolutionOf(handle, info_.georeference, info_.warnings);
+        info_.iccProfile = iccProfileOf(handle);
         for (char** item = GDALGetMetadata(handle, nullptr); item && *item; ++item) {
             const std::string text = *item;
             const auto equals = text.find('=');

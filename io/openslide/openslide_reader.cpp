@@ -13,8 +13,18 @@
 #include "io/reader_registry.h"
 #include "io/tiff/direct_tiff.h"
 
+#if defined(__GNUC__)
+// OpenSlide 4 has these, 3.4 does not; the headers may be of either.
+extern "C" {
+__attribute__((weak)) int64_t openslide_get_icc_profile_size(openslide_t* slide);
+__attribute__((weak)) void openslide_read_icc_profile(openslide_t* slide, void* out);
+}
+#endif
+
 namespace atlas::io {
 namespace {
+
+constexpr int64_t kMaxProfileBytes = 16 << 20;
 
 constexpr int64_t kMaxSide = int64_t{1} << 31;
 constexpr int64_t kSmallestDamage = 64;  // px; a damaged part is not narrowed down further
@@ -153,6 +163,13 @@ class OpenSlideSource : public ImageSource {
     }
 
     void readMetadata(openslide_t* slide) {
+        if (openslide_get_icc_profile_size) {
+            const int64_t bytes = openslide_get_icc_profile_size(slide);
+            if (bytes > 0 && bytes <= kMaxProfileBytes) {
+                info_.iccProfile.resize(static_cast<size_t>(bytes));
+                openslide_read_icc_profile(slide, info_.iccProfile.data());
+            }
+        }
         for (const char* const* name = openslide_get_property_names(slide); name && *name; ++name)
             info_.properties[*name] = property(slide, *name);
         for (const char* const* name = openslide_get_associated_image_names(slide); name && *name;

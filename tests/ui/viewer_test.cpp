@@ -112,8 +112,8 @@ TEST(ImageLook, LeavesItAloneUntilItIsAsked) {
 }
 
 TEST(ImageLook, SeparatesStains) {
-    const auto vectors = stainVectors();
-    const auto inverse = stainInverse();
+    const auto vectors = StainVectors().vectors;
+    const auto inverse = StainVectors().inverse();
     for (size_t i = 0; i < 3; ++i)  // the inverse is one
         for (size_t j = 0; j < 3; ++j) {
             double sum = 0;

@@ -189,7 +189,7 @@ QJsonObject benchViewer(const io::SourcePtr& source, const ViewerBenchOptions& o
         result["rss_growth_mib"] =
             mib(static_cast<double>(engine::processMemory("VmRSS") - before));
         result["texture_mib"] = mib(static_cast<double>(flight.canvas().textureBytes()));
-        result["texture_budget_mib"] = mib(static_cast<double>(Canvas::textureBudget()));
+        result["texture_budget_mib"] = mib(static_cast<double>(flight.canvas().textureBudget()));
         result["cache_mib"] = mib(static_cast<double>(flight.cached()));
         result["cache_budget_mib"] = mib(static_cast<double>(options.cacheBytes));
     }

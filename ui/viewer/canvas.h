@@ -2,23 +2,18 @@
 // The image with its layers: pan, zoom, tools, legend, scale bar and minimap. GUI thread.
 #pragma once
 
-#include <QElapsedTimer>
-#include <QOpenGLBuffer>
 #include <QOpenGLFunctions>
-#include <QOpenGLShaderProgram>
-#include <QOpenGLVertexArrayObject>
 #include <QOpenGLWidget>
-#include <deque>
 #include <optional>
 
 #include "ui/annotations/annotation_tool.h"
-#include "ui/viewer/image_look.h"
-#include "ui/viewer/overlay_layer.h"
-#include "ui/viewer/texture_store.h"
-#include "ui/viewer/tile_loader.h"
-#include "ui/viewer/view_transform.h"
+#include "ui/viewer/tiled_image.h"
+#include "ui/viewer/view_link.h"
 
 namespace atlas::ui {
+
+/// One side of a line that the user drags, or a lens at the pointer, shows something else.
+enum class CompareMode { Off, Swipe, Lens };
 
 class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     Q_OBJECT
@@ -32,7 +27,9 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
                   bool ground);
     /// For the scale bar, where the image does not say it.
     void setResolution(double umPerPixel, bool ground);
-    bool hasImage() const { return image_ != nullptr; }
+    bool hasImage() const { return main_.source() != nullptr; }
+    /// The ICC profile of an image that carries one is applied; on by default.
+    void setUseProfile(bool use);
 
     /// Drawn in this order over the image. A raster goes to the GPU once;
     /// colours and thresholds may change without that.
@@ -41,8 +38,18 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     /// Brightness, contrast, gamma, stain: nothing is read again.
     void setLook(const ImageLook& look);
     /// The whole image, small; null until its coarsest tiles have come.
-    const QImage& smallPicture() const { return minimap_; }
-    qint64 tilesLoaded() const { return tilesLoaded_; }
+    const QImage& smallPicture() const { return main_.smallPicture(); }
+    qint64 tilesLoaded() const { return main_.tilesLoaded(); }
+
+    /// Right of the line, or in the lens, `other` is drawn in its place (aligned by `link`), or,
+    /// without another image, this one without the layer `hidden` (empty: without any).
+    void setCompare(CompareMode mode, std::shared_ptr<const io::ColorSource> other = nullptr,
+                    const ViewLink& link = {}, const QString& hidden = {});
+    CompareMode compareMode() const { return compare_; }
+    /// Where the line of the swipe is, a share of the width.
+    void setSwipe(double share);
+    double swipe() const { return swipe_; }
+    void setLens(const QPointF& viewPoint);
     void setTool(Tool tool);
     /// Draws the store's annotations and lets the tools change them.
     void setAnnotations(AnnotationStore* store, MeasureText measure);
@@ -53,6 +60,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
 
     const ViewTransform& transform() const { return transform_; }
     void fit();
+    /// Clockwise degrees; the middle of the view stays.
+    void setRotation(double degrees);
     void goTo(const QPointF& centre, double scale);
     /// With room around it.
     void showBox(const QRectF& box);
@@ -68,7 +77,13 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     /// Every tile of the view is sharp and drawn; those around it may still be on their way.
     bool settled() const;
     qint64 textureBytes() const { return textures_.bytes(); }
-    static qint64 textureBudget();
+    qint64 textureBudget() const { return textures_.budget(); }
+    void setTextureBudget(qint64 bytes) { textures_.setBudget(bytes); }
+    static constexpr qint64 kDefaultTextureBudget = qint64{384} << 20;
+    /// The view as `picture`, its decorations (legend, scale bar, annotations) drawn by `painter`
+    /// instead of into it: for files that keep lines and text as such.
+    QImage pictureWithoutDecorations();
+    void decorate(QPainter& painter);
 
   Q_SIGNALS:
     void viewChanged();
@@ -93,41 +108,32 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void dropEvent(QDropEvent* event) override;
 
   private:
-    void onLoaded(int generation, const TileId& id, const io::TilePtr& tile);
-    void uploadArrived();
-    void drawImage();
-    void drawPart(int level, const QRectF& area);
-    QSizeF tileSize(int level) const;
+    void drawScene(TiledImage& image, const ViewTransform& transform, const QString& hidden,
+                   bool layers);
     void drawLayer(const OverlayLayer& layer);
-    void setLookUniforms();
     QOpenGLTexture* colorsOf(const OverlayLayer& layer);
-    void drawQuad(QOpenGLTexture* texture, const QRectF& view, const QRectF& part, double opacity);
-    QRectF tileRect(int level, int64_t column, int64_t row) const;
-    int wantedLevel() const;
-    void requestTiles(int level);
+    ViewTransform otherTransform() const;
     void changed();
     double reach() const;  ///< image pixels that a click may be off
-    void decorate();
+    bool onSwipeLine(const QPointF& viewPoint) const;
     QRectF minimapRect() const;
     void jumpTo(const QPointF& minimapPoint);
-    static std::string tileKey(const TileId& id);
 
-    std::shared_ptr<const io::ColorSource> image_;
     std::optional<double> umPerPixel_;
     bool ground_ = false;
     ViewTransform transform_;
     std::vector<OverlayLayer> layers_;
     bool imageVisible_ = true;
     ImageLook look_;
-    qint64 tilesLoaded_ = 0;
-    TileLoader loader_;
-    TextureStore textures_;
-    std::deque<std::pair<TileId, io::TilePtr>> arrived_;
-    std::set<TileId> failedTiles_;
-    QImage minimap_;
-    QOpenGLShaderProgram program_;
-    QOpenGLVertexArrayObject vertexArray_;
-    QOpenGLBuffer corners_{QOpenGLBuffer::VertexBuffer};
+    TextureStore textures_{kDefaultTextureBudget};
+    TiledImage main_{textures_}, other_{textures_};
+    QuadPainter quads_;
+    CompareMode compare_ = CompareMode::Off;
+    ViewLink link_;
+    QString hiddenLayer_;
+    double swipe_ = 0.5;
+    QPointF lens_;
+    bool decorated_ = true;
     Tool tool_ = Tool::Move;
     AnnotationTool annotating_;
     MeasureText measure_;
@@ -135,7 +141,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     std::vector<QRectF> probeBoxes_;
     QPointF pressed_, last_;
     bool dragging_ = false, drawingRegion_ = false, onMinimap_ = false, fitPending_ = false;
-    bool complete_ = false;
+    bool swiping_ = false;
 };
 
 }  // namespace atlas::ui

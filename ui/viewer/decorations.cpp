@@ -133,14 +133,61 @@ void drawMinimap(QPainter& painter, const QRectF& area, const QImage& picture,
     painter.drawRect(area.adjusted(-3, -3, 3, 3));
     painter.setRenderHint(QPainter::SmoothPixmapTransform);
     painter.drawImage(area, picture);
-    const QRectF seen = transform.visibleImageRect();
     const double sx = area.width() / transform.imageSize().width(),
                  sy = area.height() / transform.imageSize().height();
-    QRectF box(area.x() + seen.x() * sx, area.y() + seen.y() * sy, std::max(4.0, seen.width() * sx),
-               std::max(4.0, seen.height() * sy));
+    QPolygonF seen;
+    for (const auto& p : transform.visibleImageArea())
+        seen << QPointF(area.x() + p.x() * sx, area.y() + p.y() * sy);
+    const QRectF box = seen.boundingRect();
+    if (box.width() < 4 || box.height() < 4)  // too small to see
+        seen = QPolygonF(QRectF(box.center() - QPointF(2, 2), QSizeF(4, 4)));
+    painter.save();
+    painter.setClipRect(area.adjusted(-1, -1, 1, 1));
     painter.setBrush(Qt::NoBrush);
     painter.setPen(QPen(QColor(255, 210, 60), 1.5));
-    painter.drawRect(box.intersected(area));
+    if (transform.rotation() == 0)
+        painter.drawRect(seen.boundingRect().intersected(area));
+    else
+        painter.drawPolygon(seen);
+    painter.restore();
+}
+
+void drawSwipe(QPainter& painter, const QRectF& view, double share) {
+    const double x = view.width() * share;
+    painter.setPen(QPen(Qt::black, 4));
+    painter.drawLine(QPointF(x, 0), QPointF(x, view.height()));
+    painter.setPen(QPen(Qt::white, 2));
+    painter.drawLine(QPointF(x, 0), QPointF(x, view.height()));
+    const QPointF middle(x, view.height() / 2);
+    painter.setBrush(kPlate);
+    painter.drawEllipse(middle, 13, 13);
+    painter.setBrush(kInk);
+    painter.setPen(Qt::NoPen);
+    for (double side : {-1.0, 1.0})
+        painter.drawPolygon(QPolygonF({middle + QPointF(9 * side, 0), middle + QPointF(3 * side, 5),
+                                       middle + QPointF(3 * side, -5)}));
+}
+
+void drawLens(QPainter& painter, const QPointF& at, double radius) {
+    painter.setBrush(Qt::NoBrush);
+    painter.setPen(QPen(Qt::black, 4));
+    painter.drawEllipse(at, radius, radius);
+    painter.setPen(QPen(Qt::white, 2));
+    painter.drawEllipse(at, radius, radius);
+}
+
+void drawUpArrow(QPainter& painter, const QRectF& view, double degrees) {
+    painter.save();
+    painter.translate(view.right() - 34, view.top() + 34);
+    painter.setPen(Qt::NoPen);
+    painter.setBrush(kPlate);
+    painter.drawEllipse(QPointF(0, 0), 22, 22);
+    painter.save();
+    painter.rotate(degrees);
+    painter.setBrush(kInk);
+    painter.drawPolygon(QPolygonF({QPointF(0, -15), QPointF(6, 8), QPointF(0, 4), QPointF(-6, 8)}));
+    painter.restore();
+    painter.restore();
 }
 
 }  // namespace atlas::ui

@@ -22,5 +22,10 @@ void drawMinimap(QPainter& painter, const QRectF& area, const QImage& picture,
 
 /// The round length of 60 to 180 view pixels: its micrometres.
 double scaleBarLengthUm(double umPerViewPixel);
+/// The line between two sides of a comparison, at a share of the width.
+void drawSwipe(QPainter& painter, const QRectF& view, double share);
+void drawLens(QPainter& painter, const QPointF& at, double radius);
+/// Which way is up in the image, where the view is turned.
+void drawUpArrow(QPainter& painter, const QRectF& view, double degrees);
 
 }  // namespace atlas::ui

@@ -26,13 +26,16 @@ double ChannelLook::apply(double value) const {
     return std::pow(linear, 1 / gamma);
 }
 
-Matrix stainVectors() {
-    const auto h = unit({0.651, 0.701, 0.290}), e = unit({0.216, 0.801, 0.558});
-    return {h, e, unit(cross(h, e))};
+StainVectors::StainVectors() : StainVectors({0.651, 0.701, 0.290}, {0.216, 0.801, 0.558}) {}
+
+StainVectors::StainVectors(const std::array<double, 3>& hematoxylin,
+                           const std::array<double, 3>& eosin) {
+    const auto h = unit(hematoxylin), e = unit(eosin);
+    vectors = {h, e, unit(cross(h, e))};
 }
 
-Matrix stainInverse() {
-    const Matrix m = stainVectors();
+Matrix StainVectors::inverse() const {
+    const Matrix& m = vectors;
     const Matrix cofactors{cross(m[1], m[2]), cross(m[2], m[0]), cross(m[0], m[1])};
     const double determinant =
         m[0][0] * cofactors[0][0] + m[0][1] * cofactors[0][1] + m[0][2] * cofactors[0][2];
@@ -45,14 +48,14 @@ Matrix stainInverse() {
 QColor ImageLook::apply(const QColor& color) const {
     std::array<double, 3> rgb{color.redF(), color.greenF(), color.blueF()};
     if (stain != Stain::All) {
-        const Matrix inverse = stainInverse(), vectors = stainVectors();
+        const Matrix inverse = stains.inverse();
         const auto which = static_cast<size_t>(stain) - 1;
         double amount = 0;
         for (size_t c = 0; c < 3; ++c)
             amount += -std::log(std::max(rgb[c], 1.0 / 255)) * inverse[c][which];
         amount = std::max(amount, 0.0);
         for (size_t c = 0; c < 3; ++c)
-            rgb[c] = std::min(1.0, std::exp(-amount * std::abs(vectors[which][c])));
+            rgb[c] = std::min(1.0, std::exp(-amount * std::abs(stains.vectors[which][c])));
     }
     for (size_t c = 0; c < 3; ++c) rgb[c] = channels[c].apply(rgb[c]);
     return QColor::fromRgbF(static_cast<float>(rgb[0]), static_cast<float>(rgb[1]),

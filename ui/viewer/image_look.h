@@ -16,21 +16,32 @@ struct ChannelLook {
     double apply(double value) const;
 };
 
-/// One stain alone, by colour deconvolution with QuPath's default H&E vectors (Ruifrok and
-/// Johnston 2001: optical density is a sum of stains).
+/// One stain alone, by colour deconvolution (Ruifrok and Johnston 2001: optical density is a sum of
+/// stains).
 enum class Stain { All, Hematoxylin, Eosin, Residual };
+
+struct StainVectors {
+    /// Rows: the optical density of hematoxylin, eosin and the residual, of length 1.
+    std::array<std::array<double, 3>, 3> vectors;
+    bool operator==(const StainVectors&) const = default;
+
+    /// QuPath's default H&E vectors.
+    StainVectors();
+    /// The residual is what is at right angles to both.
+    StainVectors(const std::array<double, 3>& hematoxylin, const std::array<double, 3>& eosin);
+    /// Amounts of each stain from an optical density: amounts = density * inverse (row vectors).
+    std::array<std::array<double, 3>, 3> inverse() const;
+};
 
 struct ImageLook {
     std::array<ChannelLook, 3> channels;
     Stain stain = Stain::All;
+    StainVectors stains;
     bool operator==(const ImageLook&) const = default;
+    /// Every colour stays as it is.
+    bool untouched() const { return channels == decltype(channels)() && stain == Stain::All; }
 
     QColor apply(const QColor& color) const;
 };
-
-/// Rows: the optical density of hematoxylin, eosin and the residual, of length 1.
-std::array<std::array<double, 3>, 3> stainVectors();
-/// Amounts of each stain from an optical density: amounts = density * inverse (row vectors).
-std::array<std::array<double, 3>, 3> stainInverse();
 
 }  // namespace atlas::ui

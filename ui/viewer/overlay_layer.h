@@ -14,6 +14,7 @@ namespace atlas::ui {
 
 struct OverlayLayer {
     enum class Kind { Classes, Magnitude };
+    enum class Blend { Normal, Multiply, Add };
 
     QString id;     ///< "prediction", "probability", "attention0", "mass", "probe1" ...
     QString title;  ///< as the layer list and the legend show it
@@ -26,6 +27,7 @@ struct OverlayLayer {
     double low = 0, high = 1;  ///< values at the ends of the colour map
     double threshold = 0;      ///< Magnitude: values below are transparent; 0: none are
     double opacity = 0.5;
+    Blend blend = Blend::Normal;
     bool visible = false;
     bool smooth = false;  ///< Magnitude: interpolated between cells
     bool invert = false;  ///< Magnitude: the colour map the other way round
@@ -43,6 +45,8 @@ struct OverlayLayer {
     float valueAt(double x, double y) const;
     /// low and high from the 2nd and 98th percentile of the band.
     void scaleToData();
+    /// low and high of the values themselves: 0 to 1 where they are shares, else the largest.
+    void scaleRaw();
 };
 
 }  // namespace atlas::ui

@@ -52,6 +52,20 @@ QOpenGLTexture* TextureStore::insertValues(const std::string& key, const std::ve
     return keep(key, std::move(texture), qint64{4} * w * h);
 }
 
+QOpenGLTexture* TextureStore::insertCube(const std::string& key, const std::vector<uint8_t>& rgba,
+                                         int side) {
+    if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
+    auto texture = std::make_unique<QOpenGLTexture>(QOpenGLTexture::Target3D);
+    texture->setFormat(QOpenGLTexture::RGBA8_UNorm);
+    texture->setSize(side, side, side);
+    texture->setMipLevels(1);
+    texture->allocateStorage(QOpenGLTexture::RGBA, QOpenGLTexture::UInt8);
+    texture->setData(QOpenGLTexture::RGBA, QOpenGLTexture::UInt8, rgba.data());
+    texture->setMinMagFilters(QOpenGLTexture::Linear, QOpenGLTexture::Linear);
+    texture->setWrapMode(QOpenGLTexture::ClampToEdge);
+    return keep(key, std::move(texture), static_cast<qint64>(rgba.size()));
+}
+
 QOpenGLTexture* TextureStore::keep(const std::string& key, std::unique_ptr<QOpenGLTexture> texture,
                                    qint64 size) {
     order_.push_front(key);

@@ -27,6 +27,11 @@ class TextureStore {
     /// One float32 a texel, [h, w]; not interpolated.
     QOpenGLTexture* insertValues(const std::string& key, const std::vector<float>& values, int w,
                                  int h);
+    /// RGBA of a cube of side^3 colours, interpolated.
+    QOpenGLTexture* insertCube(const std::string& key, const std::vector<uint8_t>& rgba, int side);
+    /// Lets go of the oldest at the next insertion.
+    void setBudget(qint64 bytes) { budgetBytes_ = bytes; }
+    qint64 budget() const { return budgetBytes_; }
     void removePrefix(const std::string& prefix);
     void clear();
     qint64 bytes() const { return bytes_; }

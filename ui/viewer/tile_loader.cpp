@@ -70,7 +70,7 @@ void TileLoader::work(const std::stop_token& stop) {
         if (tile)
             Q_EMIT loaded(generation, id, tile);
         else
-            Q_EMIT failed(error);
+            Q_EMIT failed(generation, id, error);
     }
 }
 

@@ -37,7 +37,7 @@ class TileLoader : public QObject {
 
   Q_SIGNALS:
     void loaded(int generation, atlas::ui::TileId id, atlas::io::TilePtr tile);
-    void failed(QString error);
+    void failed(int generation, atlas::ui::TileId id, QString error);
 
   public:
     int generation() const { return generation_; }

@@ -2,31 +2,65 @@
 #include "ui/viewer/view_transform.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 namespace atlas::ui {
 
+void ViewTransform::setRotation(double degrees) {
+    degrees_ = std::fmod(degrees, 360.0);
+    if (degrees_ < 0) degrees_ += 360;
+    const double quarters = degrees_ / 90;
+    if (quarters == std::floor(quarters)) {  // exactly, so that pixels stay on pixels
+        constexpr double kCos[] = {1, 0, -1, 0}, kSin[] = {0, 1, 0, -1};
+        cos_ = kCos[static_cast<int>(quarters) % 4];
+        sin_ = kSin[static_cast<int>(quarters) % 4];
+        return;
+    }
+    cos_ = std::cos(degrees_ * std::numbers::pi / 180);
+    sin_ = std::sin(degrees_ * std::numbers::pi / 180);
+}
+
+QPointF ViewTransform::turned(const QPointF& v) const {
+    return {v.x() * cos_ - v.y() * sin_, v.x() * sin_ + v.y() * cos_};
+}
+
+QPointF ViewTransform::turnedBack(const QPointF& v) const {
+    return {v.x() * cos_ + v.y() * sin_, v.y() * cos_ - v.x() * sin_};
+}
+
 QPointF ViewTransform::viewFromImage(const QPointF& p) const {
-    return {(p.x() - centre_.x()) * scale_ + view_.width() / 2,
-            (p.y() - centre_.y()) * scale_ + view_.height() / 2};
+    return turned((p - centre_) * scale_) + QPointF(view_.width() / 2, view_.height() / 2);
 }
 
 QPointF ViewTransform::imageFromView(const QPointF& p) const {
-    return {(p.x() - view_.width() / 2) / scale_ + centre_.x(),
-            (p.y() - view_.height() / 2) / scale_ + centre_.y()};
+    return turnedBack(p - QPointF(view_.width() / 2, view_.height() / 2)) / scale_ + centre_;
 }
 
-QRectF ViewTransform::viewFromImage(const QRectF& r) const {
-    return {viewFromImage(r.topLeft()), r.size() * scale_};
+QPolygonF ViewTransform::viewFromImage(const QRectF& r) const {
+    return QPolygonF({viewFromImage(r.topLeft()), viewFromImage(r.topRight()),
+                      viewFromImage(r.bottomRight()), viewFromImage(r.bottomLeft())});
+}
+
+QRectF ViewTransform::unturned(const QRectF& r) const {
+    return {(r.topLeft() - centre_) * scale_ + QPointF(view_.width() / 2, view_.height() / 2),
+            r.size() * scale_};
+}
+
+QPolygonF ViewTransform::visibleImageArea() const {
+    return QPolygonF({imageFromView({0, 0}), imageFromView({view_.width(), 0}),
+                      imageFromView({view_.width(), view_.height()}),
+                      imageFromView({0, view_.height()})});
 }
 
 QRectF ViewTransform::visibleImageRect() const {
-    return QRectF(imageFromView(QPointF(0, 0)), view_ / scale_)
-        .intersected(QRectF(QPointF(0, 0), image_));
+    return visibleImageArea().boundingRect().intersected(QRectF(QPointF(0, 0), image_));
 }
 
 double ViewTransform::fitScale() const {
-    return 0.96 * std::min(view_.width() / std::max(1.0, image_.width()),
-                           view_.height() / std::max(1.0, image_.height()));
+    const double w = std::abs(image_.width() * cos_) + std::abs(image_.height() * sin_),
+                 h = std::abs(image_.width() * sin_) + std::abs(image_.height() * cos_);
+    return 0.96 * std::min(view_.width() / std::max(1.0, w), view_.height() / std::max(1.0, h));
 }
 
 void ViewTransform::fit() {
@@ -35,14 +69,14 @@ void ViewTransform::fit() {
 }
 
 void ViewTransform::pan(const QPointF& viewDelta) {
-    centre_ -= viewDelta / scale_;
+    centre_ -= turnedBack(viewDelta) / scale_;
     clamp();
 }
 
 void ViewTransform::zoom(double factor, const QPointF& anchor) {
     const QPointF fixed = imageFromView(anchor);
     scale_ = std::clamp(scale_ * factor, std::min(fitScale() / 4, kMaxScale), kMaxScale);
-    centre_ = fixed - (anchor - QPointF(view_.width() / 2, view_.height() / 2)) / scale_;
+    centre_ += fixed - imageFromView(anchor);
     clamp();
 }
 

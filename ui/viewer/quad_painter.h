@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// The shader program of the viewer: textured rectangles in the turned view, with looks, colour
+// maps, blending and a clip. GL thread only, with the canvas' context current.
+#pragma once
+
+#include <QOpenGLBuffer>
+#include <QOpenGLFunctions>
+#include <QOpenGLShaderProgram>
+#include <QOpenGLTexture>
+#include <QOpenGLVertexArrayObject>
+
+#include "ui/viewer/image_look.h"
+#include "ui/viewer/overlay_layer.h"
+#include "ui/viewer/view_transform.h"
+
+namespace atlas::ui {
+
+/// What part of the view is drawn; pixels of the frame buffer, y downwards.
+struct Clip {
+    enum class Kind { None, LeftOf, RightOf, Inside, Outside } kind = Kind::None;
+    double x = 0, y = 0, radius = 0;
+};
+
+class QuadPainter : protected QOpenGLFunctions {
+  public:
+    /// An error in words; empty where all is well.
+    QString create();
+    void destroy();
+
+    void begin(const ViewTransform& transform, double pixelRatio);
+    void end();
+    void setClip(const Clip& clip);
+    /// Colours of the following pictures.
+    void setLook(const ImageLook& look, QOpenGLTexture* profile);
+    /// Values of the following quads, through `colors`.
+    void setLayer(const OverlayLayer& layer, QOpenGLTexture* colors);
+    /// `place`: view pixels before the turn; `part`: texture coordinates.
+    void draw(QOpenGLTexture* texture, const QRectF& place, const QRectF& part, double opacity);
+
+  private:
+    QOpenGLShaderProgram program_;
+    QOpenGLVertexArrayObject vertexArray_;
+    QOpenGLBuffer corners_{QOpenGLBuffer::VertexBuffer};
+    QSizeF view_;
+    double pixelRatio_ = 1;
+};
+
+}  // namespace atlas::ui
