@@ -16,7 +16,7 @@ packages=(
   g++ cmake ninja-build mold ccache clang-format pkg-config git python3-venv ca-certificates
   qt6-base-dev libqt6opengl6-dev libgl1-mesa-dri libgl-dev libegl-dev fonts-dejavu-core
   libopenslide-dev libgdal-dev gdal-bin libopencv-dev libzip-dev libssl-dev
-  libtiff-dev libjpeg62-turbo-dev libopenjp2-7-dev
+  libtiff-dev libjpeg62-turbo-dev libopenjp2-7-dev libproj-dev qt6-svg-dev
   libcli11-dev nlohmann-json3-dev libgtest-dev googletest xvfb xauth
 )
 

@@ -7,12 +7,17 @@
 #include <QJsonArray>
 #include <QJsonDocument>
 #include <QJsonObject>
+#include <QTemporaryDir>
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
+#include "io/geodesy.h"
+#include "io/vector_file.h"
 #include "tests/support/temporary_folder.h"
 #include "ui/annotations/annotation_store.h"
 #include "ui/annotations/annotation_tool.h"
+#include "ui/annotations/annotation_vectors.h"
 
 namespace atlas::ui {
 namespace {
@@ -117,6 +122,104 @@ TEST(AnnotationFile, ReadsWhatQuPathWrites) {
     EXPECT_EQ(set.annotations[3].shape, Shape::Point);
     // A lone array of features, and a lone geometry, are read too.
     EXPECT_EQ(fromGeoJson(R"([{"type":"Point","coordinates":[1,2]}])").annotations.size(), 1u);
+}
+
+TEST(Annotation, HasHoles) {
+    Annotation a = make(Shape::Polygon, {{0, 0}, {10, 0}, {10, 10}, {0, 10}});
+    a.holes = {QPolygonF({{2, 2}, {6, 2}, {6, 6}, {2, 6}})};
+    EXPECT_DOUBLE_EQ(a.area(), 100 - 16);
+    EXPECT_DOUBLE_EQ(a.length(), 40 + 16);
+    EXPECT_TRUE(a.hit({8, 8}, 0.1));
+    EXPECT_FALSE(a.hit({4, 4}, 0.1));
+    AnnotationSet set;
+    set.annotations = {a};
+    EXPECT_EQ(fromGeoJson(toGeoJson(set)).annotations, set.annotations);
+    EXPECT_EQ(fromGeoJson(R"({"type":"Polygon","coordinates":[[[0,0],[9,0],[9,9],[0,0]],
+                              [[5,2],[6,2],[6,3],[5,2]]]})")
+                  .annotations.at(0)
+                  .holes.size(),
+              1u);
+}
+
+TEST(AnnotationTool, TheBrushAddsToTheSelectedOneAndRubsOut) {
+    AnnotationStore store;
+    AnnotationTool tool;
+    tool.setStore(&store);
+    store.add(make(Shape::Rectangle, {{0, 0}, {100, 100}}));
+    store.select(store.all()[0].id);
+    const auto stroke = [&](QPointF from, QPointF to, bool erase) {
+        tool.press(Tool::Brush, from, 2, erase);
+        tool.move(Tool::Brush, (from + to) / 2, 2);
+        tool.move(Tool::Brush, to, 2);
+        tool.release(Tool::Brush, to, 2);
+    };
+    stroke({90, 50}, {130, 50}, false);  // radius 6: a bar of 12 sticks out by 30 and a round end
+    ASSERT_EQ(store.all().size(), 1u);
+    EXPECT_NEAR(store.all()[0].area(), 10000 + 30 * 12 + 18 * 3.14, 12);
+    stroke({40, 40}, {60, 40}, true);
+    ASSERT_EQ(store.all()[0].holes.size(), 1u);
+    EXPECT_NEAR(store.all()[0].area(), 10000 + 360 + 56.5 - 20 * 12 - 36 * 3.14, 20);
+    stroke({300, 300}, {320, 300}, false);  // outside: another one
+    EXPECT_EQ(store.all().size(), 2u);
+    store.undo()->undo();
+    store.undo()->undo();
+    EXPECT_TRUE(store.all()[0].holes.empty());
+}
+
+TEST(AnnotationFile, GeoPackageAndShapefileKeepPlacesAndReproject) {
+    QTemporaryDir folder;
+    io::GeoReference utm;
+    utm.transform = {500000, 10, 0, 4000000, 0, -10};
+    utm.crsName = "EPSG:32618";
+    utm.wkt = io::wktOf("EPSG:32618");
+    AnnotationSet set;
+    set.annotations = {make(Shape::Polygon, {{0, 0}, {30, 0}, {30, 40}, {0, 40}}, "Field"),
+                       make(Shape::Line, {{0, 0}, {3, 4}}), make(Shape::Point, {{7, 8}}, "Well")};
+    set.annotations[0].holes = {QPolygonF({{5, 5}, {10, 5}, {10, 10}})};
+    set.annotations[0].name = QString::fromUtf8("Ä 1");
+    const QString package = folder.filePath("a.gpkg"), shape = folder.filePath("b.shp");
+    saveVectorFile(package, set, utm);
+    QString note;
+    const auto back = loadVectorFile(package, utm, &note);
+    EXPECT_TRUE(note.isEmpty());
+    ASSERT_EQ(back.annotations.size(), 3u);
+    for (const auto& a : back.annotations) {
+        const auto same = std::find_if(set.annotations.begin(), set.annotations.end(),
+                                       [&](const auto& b) { return b.shape == a.shape; });
+        ASSERT_NE(same, set.annotations.end());
+        EXPECT_EQ(a.className, same->className);
+        EXPECT_EQ(a.name, same->name);
+        EXPECT_NEAR(a.area(), same->area(), 1e-4);
+        EXPECT_EQ(a.holes.size(), same->holes.size());
+        EXPECT_NEAR(a.bounds().right(), same->bounds().right(), 1e-6);
+    }
+    saveVectorFile(shape, set, utm);
+    EXPECT_TRUE(QFile::exists(folder.filePath("b_polygons.shp")));
+    EXPECT_TRUE(QFile::exists(folder.filePath("b_points.prj")));
+    // Another image, in degrees: 30 pixels of 10 m east are about 0.00333 degrees there.
+    io::GeoReference degrees;
+    degrees.transform = {-75, 0.0001, 0, 36.2, 0, -0.0001};
+    degrees.geographic = true;
+    degrees.wkt = io::wktOf("EPSG:4326");
+    const auto moved = loadVectorFile(folder.filePath("b_polygons.shp"), degrees, &note);
+    ASSERT_EQ(moved.annotations.size(), 1u);
+    EXPECT_NEAR(moved.annotations[0].bounds().width(), 33.3, 0.4);
+    EXPECT_NEAR(moved.annotations[0].bounds().left(), 0, 0.2);  // the zone's middle: 75 W
+    EXPECT_THROW(loadVectorFile(folder.filePath("none.gpkg"), utm, &note), std::runtime_error);
+    EXPECT_THROW(saveVectorFile(folder.filePath("a.dxf"), set, utm), std::runtime_error);
+}
+
+TEST(Geodesy, AgreesWithKnownDistances) {
+    io::GeoReference degrees;
+    degrees.transform = {0, 1, 0, 0, 0, 1};  // pixels are degrees
+    degrees.geographic = true;
+    degrees.wkt = io::wktOf("EPSG:4326");
+    // A degree of the meridian at the equator and of the equator itself, WGS 84.
+    EXPECT_NEAR(io::measureGround(degrees, {{0, 0}, {0, 1}}, false).metres, 110574.39, 0.01);
+    EXPECT_NEAR(io::measureGround(degrees, {{0, 0}, {1, 0}}, false).metres, 111319.49, 0.01);
+    // An octant of the Earth: its surface is 510,065,621.7 km2.
+    const auto octant = io::measureGround(degrees, {{0, 0}, {90, 0}, {0, 90}}, true);
+    EXPECT_NEAR(octant.squareMetres / 1e12, 510.0656217 / 8, 1e-6);
 }
 
 TEST(AnnotationFile, NamesWhatIsWrongInHostileFiles) {

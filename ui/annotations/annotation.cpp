@@ -3,6 +3,7 @@
 
 #include <QCoreApplication>
 #include <QLineF>
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -18,7 +19,51 @@ double distanceTo(const QPointF& a, const QPointF& b, const QPointF& p) {
     return QLineF(a + d * t, p).length();
 }
 
+double ringLength(const QPolygonF& ring) {
+    double sum = 0;
+    for (int i = 0; i < ring.size(); ++i)
+        sum += QLineF(ring[i], ring[(i + 1) % ring.size()]).length();
+    return sum;
+}
+
+double ringArea(const QPolygonF& ring) {
+    double twice = 0;
+    for (int i = 0; i < ring.size(); ++i) {
+        const QPointF &a = ring[i], &b = ring[(i + 1) % ring.size()];
+        twice += a.x() * b.y() - b.x() * a.y();
+    }
+    return std::abs(twice) / 2;
+}
+
 }  // namespace
+
+QPainterPath Annotation::path() const {
+    QPainterPath path;
+    path.setFillRule(Qt::OddEvenFill);
+    path.addPolygon(outline());
+    if (hasArea()) path.closeSubpath();
+    for (const auto& hole : holes) {
+        path.addPolygon(hole);
+        path.closeSubpath();
+    }
+    return path;
+}
+
+void Annotation::setPath(const QPainterPath& path) {
+    QList<QPolygonF> rings = path.simplified().toSubpathPolygons();
+    for (auto& ring : rings)
+        if (ring.size() > 1 && ring.front() == ring.back()) ring.removeLast();
+    rings.removeIf([](const QPolygonF& ring) { return ring.size() < 3 || ringArea(ring) <= 0; });
+    if (rings.isEmpty()) return;
+    shape = Shape::Polygon;
+    holes.clear();
+    points = *std::max_element(rings.begin(), rings.end(), [](const auto& a, const auto& b) {
+        return ringArea(a) < ringArea(b);
+    });
+    for (const auto& ring : rings)
+        if (ring != points && points.containsPoint(ring.front(), Qt::OddEvenFill))
+            holes.push_back(ring);
+}
 
 QPolygonF Annotation::outline() const {
     if (points.size() < 2) return points;
@@ -43,9 +88,13 @@ QRectF Annotation::bounds() const {
 
 double Annotation::length() const {
     const QPolygonF line = outline();
+    if (hasArea() && line.size() > 2) {
+        double sum = ringLength(line);
+        for (const auto& hole : holes) sum += ringLength(hole);
+        return sum;
+    }
     double sum = 0;
     for (int i = 1; i < line.size(); ++i) sum += QLineF(line[i - 1], line[i]).length();
-    if (hasArea() && line.size() > 2) sum += QLineF(line.back(), line.front()).length();
     return sum;
 }
 
@@ -55,13 +104,9 @@ double Annotation::area() const {
         const QRectF r = bounds();
         return std::numbers::pi / 4 * r.width() * r.height();
     }
-    const QPolygonF ring = outline();
-    double twice = 0;
-    for (int i = 0; i < ring.size(); ++i) {
-        const QPointF &a = ring[i], &b = ring[(i + 1) % ring.size()];
-        twice += a.x() * b.y() - b.x() * a.y();
-    }
-    return std::abs(twice) / 2;
+    double sum = ringArea(outline());
+    for (const auto& hole : holes) sum -= ringArea(hole);
+    return std::max(0.0, sum);
 }
 
 bool Annotation::hit(const QPointF& at, double reach) const {
@@ -70,8 +115,7 @@ bool Annotation::hit(const QPointF& at, double reach) const {
     for (int i = 1; i < line.size(); ++i)
         if (distanceTo(line[i - 1], line[i], at) <= reach) return true;
     if (!hasArea()) return false;
-    return distanceTo(line.back(), line.front(), at) <= reach ||
-           line.containsPoint(at, Qt::OddEvenFill);
+    return distanceTo(line.back(), line.front(), at) <= reach || path().contains(at);
 }
 
 bool Annotation::complete() const {

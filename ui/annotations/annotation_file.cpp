@@ -39,8 +39,11 @@ QJsonObject featureOf(const Annotation& a, const QMap<QString, QColor>& colors) 
         geometry = {{"type", "Point"}, {"coordinates", pair(a.points.value(0))}};
     else if (a.shape == Annotation::Shape::Line)
         geometry = {{"type", "LineString"}, {"coordinates", pairs(a.points, false)}};
-    else
-        geometry = {{"type", "Polygon"}, {"coordinates", QJsonArray{pairs(a.outline(), true)}}};
+    else {
+        QJsonArray rings{pairs(a.outline(), true)};
+        for (const auto& hole : a.holes) rings.append(pairs(hole, true));
+        geometry = {{"type", "Polygon"}, {"coordinates", rings}};
+    }
     QJsonObject metadata{{"shape", keyOf(a.shape)}};
     if (!a.note.isEmpty()) metadata["note"] = a.note;
     if (a.shape == Annotation::Shape::Ellipse || a.shape == Annotation::Shape::Rectangle) {
@@ -68,7 +71,6 @@ QJsonObject featureOf(const Annotation& a, const QMap<QString, QColor>& colors) 
 class Reader {
   public:
     AnnotationSet set;
-    int holes = 0;
 
     void value(const QJsonValue& v, int depth) {
         if (depth > kDeepest) fail("nested too deeply");
@@ -193,8 +195,16 @@ class Reader {
     void polygon(const QJsonArray& rings, Annotation& a) {
         a.shape = Annotation::Shape::Polygon;
         a.points = line(rings.at(0));
-        if (a.points.size() > 1 && a.points.front() == a.points.back()) a.points.removeLast();
-        holes += static_cast<int>(rings.size()) - 1;
+        const auto open = [](QPolygonF& ring) {
+            if (ring.size() > 1 && ring.front() == ring.back()) ring.removeLast();
+        };
+        open(a.points);
+        a.holes.clear();
+        for (int i = 1; i < rings.size(); ++i) {
+            QPolygonF hole = line(rings.at(i));
+            open(hole);
+            if (hole.size() > 2) a.holes.push_back(hole);
+        }
         keep(a);
     }
 
@@ -217,7 +227,7 @@ QByteArray toGeoJson(const AnnotationSet& set) {
         .toJson(QJsonDocument::Compact);
 }
 
-AnnotationSet fromGeoJson(const QByteArray& text, QString* note) {
+AnnotationSet fromGeoJson(const QByteArray& text) {
     QJsonParseError error;
     const auto document = QJsonDocument::fromJson(text, &error);
     if (document.isNull())
@@ -226,8 +236,6 @@ AnnotationSet fromGeoJson(const QByteArray& text, QString* note) {
     Reader reader;
     reader.value(document.isArray() ? QJsonValue(document.array()) : QJsonValue(document.object()),
                  0);
-    if (note && reader.holes > 0)
-        *note = QString("%1 holes in polygons were filled").arg(reader.holes);
     return reader.set;
 }
 
@@ -239,7 +247,7 @@ void saveAnnotations(const QString& path, const AnnotationSet& set) {
                                  ": cannot be written: " + file.errorString().toStdString());
 }
 
-AnnotationSet loadAnnotations(const QString& path, QString* note) {
+AnnotationSet loadAnnotations(const QString& path) {
     QFile file(path);
     if (!file.open(QIODevice::ReadOnly))
         throw std::runtime_error(path.toStdString() +
@@ -247,7 +255,7 @@ AnnotationSet loadAnnotations(const QString& path, QString* note) {
     if (file.size() > kMostBytes)
         throw std::runtime_error(path.toStdString() + ": is larger than 1 GiB");
     try {
-        return fromGeoJson(file.readAll(), note);
+        return fromGeoJson(file.readAll());
     } catch (const std::exception& error) {
         throw std::runtime_error(path.toStdString() + ": " + error.what());
     }

@@ -18,13 +18,12 @@ struct AnnotationSet {
 /// One FeatureCollection in level-0 pixels; classes with colours; shape, name and note kept.
 QByteArray toGeoJson(const AnnotationSet& set);
 
-/// Features and geometries of any nesting; polygons lose their holes (counted in `note`). Throws
-/// std::runtime_error with the place and the cause.
-AnnotationSet fromGeoJson(const QByteArray& text, QString* note = nullptr);
+/// Features and geometries of any nesting. Throws std::runtime_error with the place and the cause.
+AnnotationSet fromGeoJson(const QByteArray& text);
 
 /// Writes under a temporary name, flushes, then renames: at any moment the old or the new file is
 /// there, whole. Throws std::runtime_error with path and cause.
 void saveAnnotations(const QString& path, const AnnotationSet& set);
-AnnotationSet loadAnnotations(const QString& path, QString* note = nullptr);
+AnnotationSet loadAnnotations(const QString& path);
 
 }  // namespace atlas::ui

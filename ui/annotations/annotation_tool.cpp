@@ -25,8 +25,8 @@ Annotation::Shape shapeOf(Tool tool) {
     }
 }
 
-/// The outline of a stroke: the largest ring of it.
-QPolygonF strokeOutline(const QPolygonF& stroke, double radius) {
+/// What a stroke covers.
+QPainterPath strokePath(const QPolygonF& stroke, double radius) {
     QPainterPath path(stroke.front());
     for (int i = 1; i < stroke.size(); ++i) path.lineTo(stroke[i]);
     if (stroke.size() == 1) path.lineTo(stroke.front() + QPointF(radius / 50, 0));
@@ -35,16 +35,9 @@ QPolygonF strokeOutline(const QPolygonF& stroke, double radius) {
     stroker.setCapStyle(Qt::RoundCap);
     stroker.setJoinStyle(Qt::RoundJoin);
     stroker.setCurveThreshold(radius / 20);
-    QPolygonF best;
-    double most = 0;
-    for (const auto& ring : stroker.createStroke(path).simplified().toSubpathPolygons()) {
-        const QRectF r = ring.boundingRect();
-        if (r.width() * r.height() <= most) continue;
-        most = r.width() * r.height();
-        best = ring;
-    }
-    if (best.size() > 1 && best.front() == best.back()) best.removeLast();
-    return best;
+    QPainterPath covered = stroker.createStroke(path);
+    covered.setFillRule(Qt::WindingFill);
+    return covered.simplified();
 }
 
 }  // namespace
@@ -55,8 +48,10 @@ int AnnotationTool::cornerAt(const Annotation& a, const QPointF& at, double reac
     return -1;
 }
 
-bool AnnotationTool::press(Tool tool, const QPointF& at, double reach) {
+bool AnnotationTool::press(Tool tool, const QPointF& at, double reach, bool erase) {
     if (!store_) return false;
+    erases_ = erase;
+    before_.reset();
     pressed_ = at;
     dragged_ = false;
     if (!draws(tool)) {
@@ -76,7 +71,10 @@ bool AnnotationTool::press(Tool tool, const QPointF& at, double reach) {
         if (tool == Tool::Brush) {
             stroke_ = QPolygonF({at});
             brushRadius_ = kBrushReach * reach;
-            draft_->points = strokeOutline(stroke_, brushRadius_);
+            const Annotation* selected = store_->find(store_->selected());
+            if (selected && selected->hasArea() && (erase || selected->path().contains(at)))
+                before_ = *selected;  // goes on with it, as QuPath's brush does
+            brush();
         }
         if (tool == Tool::Point) finish();
         return true;
@@ -103,7 +101,7 @@ bool AnnotationTool::move(Tool tool, const QPointF& at, double reach) {
     } else if (tool == Tool::Brush) {
         if (QLineF(stroke_.back(), at).length() > brushRadius_ / 4) {
             stroke_ << at;
-            draft_->points = strokeOutline(stroke_, brushRadius_);
+            brush();
         }
     } else if (tool == Tool::Polygon && QLineF(draft_->points.back(), at).length() > reach / 2) {
         draft_->points << at;  // freehand while the button is down
@@ -128,6 +126,17 @@ bool AnnotationTool::release(Tool tool, const QPointF&, double) {
     return true;
 }
 
+/// The draft from the stroke so far.
+void AnnotationTool::brush() {
+    const QPainterPath stroke = strokePath(stroke_, brushRadius_);
+    if (!before_) return draft_->setPath(stroke);
+    draft_ = before_;
+    const QPainterPath path =
+        erases_ ? before_->path().subtracted(stroke) : before_->path().united(stroke);
+    draft_->setPath(path);
+    if (path.isEmpty()) draft_->points.clear();  // all rubbed out
+}
+
 bool AnnotationTool::doubleClick(Tool tool) {
     if (!draft_ || tool != Tool::Polygon) return draws(tool);
     finish();
@@ -137,25 +146,43 @@ bool AnnotationTool::doubleClick(Tool tool) {
 void AnnotationTool::cancel() {
     draft_.reset();
     edited_.reset();
+    before_.reset();
     corner_ = -1;
 }
 
 void AnnotationTool::finish() {
     const Annotation done = *draft_;
+    const bool changes = before_.has_value();
     draft_.reset();
-    store_->add(done);
+    before_.reset();
+    if (!changes)
+        store_->add(done);
+    else if (done.complete())
+        store_->replace(done);
+    else
+        store_->remove(done.id);
 }
 
 void AnnotationTool::paintOne(QPainter& painter, const ViewTransform& transform,
                               const Annotation& a, const QColor& color, bool selected) const {
     QPolygonF line;
     for (const auto& p : a.outline()) line << transform.viewFromImage(p);
+    QPainterPath area;
+    area.setFillRule(Qt::OddEvenFill);
+    area.addPolygon(line);
+    area.closeSubpath();
+    for (const auto& hole : a.holes) {
+        QPolygonF ring;
+        for (const auto& p : hole) ring << transform.viewFromImage(p);
+        area.addPolygon(ring);
+        area.closeSubpath();
+    }
     const auto draw = [&](const QPen& pen) {
         painter.setPen(pen);
         if (a.shape == Annotation::Shape::Point)
             painter.drawEllipse(line.value(0), 5, 5);
         else if (a.hasArea())
-            painter.drawPolygon(line);
+            painter.drawPath(area);
         else
             painter.drawPolyline(line);
     };
@@ -181,7 +208,7 @@ void AnnotationTool::paint(QPainter& painter, const ViewTransform& transform, co
     const QRectF seen = transform.visibleImageRect();
     const double margin = 10 / transform.scale();
     for (const auto& a : store_->all()) {
-        if (edited_ && a.id == edited_->id) continue;
+        if ((edited_ && a.id == edited_->id) || (before_ && a.id == before_->id)) continue;
         if (!a.bounds().adjusted(-margin, -margin, margin, margin).intersects(seen)) continue;
         paintOne(painter, transform, a, store_->colorOf(a), a.id == store_->selected());
     }

@@ -26,7 +26,8 @@ class AnnotationTool {
 
     /// Image points; `reach` is a comfortable distance in image pixels. Each says whether it took
     /// the event.
-    bool press(Tool tool, const QPointF& at, double reach);
+    /// `erase`: the brush takes away from the selected annotation; else, begun inside it, it adds.
+    bool press(Tool tool, const QPointF& at, double reach, bool erase = false);
     bool move(Tool tool, const QPointF& at, double reach);
     bool release(Tool tool, const QPointF& at, double reach);
     bool doubleClick(Tool tool);
@@ -38,6 +39,7 @@ class AnnotationTool {
 
   private:
     void finish();
+    void brush();
     int cornerAt(const Annotation& annotation, const QPointF& at, double reach) const;
     void paintOne(QPainter& painter, const ViewTransform& transform, const Annotation& annotation,
                   const QColor& color, bool selected) const;
@@ -50,6 +52,8 @@ class AnnotationTool {
     QPointF pressed_;
     QPolygonF stroke_;  ///< of the brush
     double brushRadius_ = 1;
+    std::optional<Annotation> before_;  ///< what the brush changes
+    bool erases_ = false;
     QString className_;
 };
 

@@ -75,7 +75,9 @@ class MainWindow : public QMainWindow {
     /// The run that is shown against another one over this image: a layer and a table.
     void compareWith(const std::filesystem::path& folder);
     AnnotationStore* annotations() const { return annotations_; }
+    /// GeoJSON in pixels; GeoPackage or Shapefile for images with map coordinates.
     void importAnnotations(const QString& path);
+    void exportAnnotations(const QString& path);
     /// The drawn rectangle becomes an annotation.
     void keepRegion();
     /// Length and area with units; empty for points.
@@ -143,6 +145,8 @@ class MainWindow : public QMainWindow {
     void showFaithfulness(const engine::FaithfulnessResult& result);
     void connectExplorer();
     void connectAnnotations();
+    QString fileKinds() const;
+    const io::GeoReference& georeference() const;
     QString annotationsFor(const QString& image) const;
     void setExplorerModel(const std::filesystem::path& modelDir);
     void followZoom();

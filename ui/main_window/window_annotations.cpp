@@ -3,14 +3,36 @@
 #include <QDir>
 #include <QFileDialog>
 #include <QFileInfo>
+#include <QStatusBar>
+#include <stdexcept>
 
 #include "engine/pipeline/run_request.h"
+#include "io/geodesy.h"
+#include "ui/annotations/annotation_vectors.h"
 #include "ui/main_window/main_window.h"
 #include "ui/units.h"
 
 namespace atlas::ui {
+
 QString MainWindow::measureText(const Annotation& a) const {
     if (!image_ || a.shape == Annotation::Shape::Point || a.points.size() < 2) return {};
+    if (const auto& geo = image_->info().georeference; geo && geo->geographic) {
+        const auto measured = [&](const QPolygonF& line) {
+            std::vector<std::array<double, 2>> points;
+            for (const auto& p : line) points.push_back({p.x(), p.y()});
+            return io::measureGround(*geo, points, a.hasArea());
+        };
+        auto all = measured(a.outline());
+        for (const auto& hole : a.holes) {
+            const auto inner = measured(hole);
+            all.metres += inner.metres;
+            all.squareMetres -= inner.squareMetres;
+        }
+        const QString length = QString::fromStdString(engine::lengthText(all.metres * 1e6, true));
+        return a.hasArea()
+                   ? tr("%1, around %2").arg(areaText(all.squareMetres * 1e12, true, 3), length)
+                   : length;
+    }
     double x = 0, y = 0;
     bool ground = false;
     if (const auto& r = image_->info().resolution) {
@@ -25,7 +47,11 @@ QString MainWindow::measureText(const Annotation& a) const {
                            : tr("%1 px").arg(a.length(), 0, 'f', 1);
     }
     Annotation scaled = a;
-    for (auto& p : scaled.points) p = QPointF(p.x() * x, p.y() * y);
+    const auto scale = [&](QPolygonF& line) {
+        for (auto& p : line) p = QPointF(p.x() * x, p.y() * y);
+    };
+    scale(scaled.points);
+    for (auto& hole : scaled.holes) scale(hole);
     const QString length = QString::fromStdString(engine::lengthText(scaled.length(), ground));
     return a.hasArea() ? tr("%1, around %2").arg(areaText(scaled.area(), ground, 3), length)
                        : length;
@@ -46,26 +72,49 @@ void MainWindow::connectAnnotations() {
     connect(annotationsPanel_, &AnnotationsPanel::classChosen, canvas_,
             &Canvas::setAnnotationClass);
     connect(annotationsPanel_, &AnnotationsPanel::importAsked, this, [this] {
-        const QString path = QFileDialog::getOpenFileName(this, tr("Import annotations"), {},
-                                                          tr("GeoJSON (*.geojson *.json)"));
+        const QString path =
+            QFileDialog::getOpenFileName(this, tr("Import annotations"), {}, fileKinds());
         if (!path.isEmpty()) importAnnotations(path);
     });
     connect(annotationsPanel_, &AnnotationsPanel::exportAsked, this, [this] {
-        const QString path = QFileDialog::getSaveFileName(
-            this, tr("Export annotations"), "annotations.geojson", tr("GeoJSON (*.geojson)"));
-        if (path.isEmpty()) return;
-        try {
-            saveAnnotations(path, annotations_->set());
-        } catch (const std::exception& error) {
-            showMessage(QString::fromUtf8(error.what()));
-        }
+        const QString path = QFileDialog::getSaveFileName(this, tr("Export annotations"),
+                                                          "annotations.geojson", fileKinds());
+        if (!path.isEmpty()) exportAnnotations(path);
     });
+}
+
+/// Rasters with coordinates also take what GIS programs write.
+QString MainWindow::fileKinds() const {
+    const bool map = image_ && image_->info().georeference;
+    return map ? tr("GeoJSON in pixels (*.geojson *.json);;GeoPackage (*.gpkg);;Shapefile (*.shp)")
+               : tr("GeoJSON (*.geojson *.json)");
+}
+
+const io::GeoReference& MainWindow::georeference() const {
+    if (!image_ || !image_->info().georeference)
+        throw std::runtime_error(
+            tr("This image has no map coordinates: use GeoJSON in pixels.").toStdString());
+    return *image_->info().georeference;
+}
+
+void MainWindow::exportAnnotations(const QString& path) {
+    try {
+        if (path.endsWith("json", Qt::CaseInsensitive))
+            saveAnnotations(path, annotations_->set());
+        else
+            saveVectorFile(path, annotations_->set(), georeference());
+        statusBar()->showMessage(tr("Written: %1").arg(path), 5000);
+    } catch (const std::exception& error) {
+        showMessage(QString::fromUtf8(error.what()));
+    }
 }
 
 void MainWindow::importAnnotations(const QString& path) {
     try {
         QString note;
-        const AnnotationSet set = loadAnnotations(path, &note);
+        const AnnotationSet set = path.endsWith("json", Qt::CaseInsensitive)
+                                      ? loadAnnotations(path)
+                                      : loadVectorFile(path, georeference(), &note);
         annotations_->addAll(set);
         showMessage(tr("%1 annotations added%2")
                         .arg(set.annotations.size())

@@ -367,7 +367,8 @@ void Canvas::mousePressEvent(QMouseEvent* event) {
         return;
     }
     if (event->button() == Qt::LeftButton &&
-        annotating_.press(tool_, transform_.imageFromView(pressed_), reach()))
+        annotating_.press(tool_, transform_.imageFromView(pressed_), reach(),
+                          event->modifiers().testFlag(Qt::AltModifier)))
         return update();
     dragging_ = true;
     setCursor(Qt::ClosedHandCursor);
