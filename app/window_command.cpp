@@ -89,7 +89,12 @@ int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
         QObject::connect(
             &window, &ui::MainWindow::imageOpened, &window, [&window] { window.startRun(); },
             Qt::SingleShotConnection);
-    if (!image.isEmpty()) window.openImage(image);
+    const auto settings = ui::ViewerSettings::load();
+    window.applySettings(settings);
+    if (!image.isEmpty())
+        window.openImage(image);
+    else if (arguments.steps.empty() && !window.restoreCrashed() && settings.restoreSession)
+        window.restoreLast();
     if (!arguments.steps.empty()) {
         auto* player = new ui::StepsPlayer(&window, QString::fromStdString(arguments.steps));
         QObject::connect(player, &ui::StepsPlayer::finished, &app, [player](bool good) {

@@ -19,6 +19,10 @@ bool isVirtualName(const std::string& path) {
     return false;
 }
 
+bool isUrl(const std::string& path) {
+    return path.starts_with("http://") || path.starts_with("https://");
+}
+
 /// GDAL knows georeference, overviews and masks of plain TIFFs better; OpenSlide knows pyramids
 /// that are stored as pages.
 SourcePtr openGenericTiff(const std::string& path, const OpenOptions& options) {
@@ -43,6 +47,7 @@ SourcePtr openGenericTiff(const std::string& path, const OpenOptions& options) {
 SourcePtr openImage(const std::string& path, const OpenOptions& options) {
     if (path.starts_with("synthetic:")) return openSynthetic(path);
     if (isVirtualName(path)) return openGdal(path, options);
+    if (isUrl(path)) return openGdal("/vsicurl/" + path, options);
     std::error_code error;
     if (!std::filesystem::exists(path, error)) throw ReadError(path + ": there is no such file");
     if (std::filesystem::is_directory(path, error))

@@ -17,7 +17,8 @@ struct OpenOptions {
     bool direct = true;  ///< decode the tiles of TIFFs ourselves where we can (DirectTiff)
 };
 
-/// Opens a slide, raster, sub-dataset name (NETCDF:"file":variable) or
+/// Opens a slide, raster, sub-dataset name (NETCDF:"file":variable), an http(s) URL of a raster (of
+/// which only what is asked for is fetched, where its format allows) or
 /// `synthetic:size=N,seed=S`. Throws ReadError with path and every reader's cause.
 SourcePtr openImage(const std::string& path, const OpenOptions& options = {});
 

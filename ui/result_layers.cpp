@@ -71,13 +71,13 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
     auto& probability = add("probability", tr("probability"), results.probabilities);
     probability.classNames = look.classNames;
     probability.title = tr("probability: %1").arg(look.classNames.value(probability.band));
-    probability.low = 0;
-    probability.high = 1;
+    if (isNew) probability.raw = true;
+    probability.rescale();
     for (size_t k = 0; k < results.attention.size(); ++k) {
         auto& attention = add(QString("attention%1").arg(k),
                               tr("attention %1").arg(look.scaleTitle(k)), results.attention[k]);
         if (isNew) attention.colorMap = "inferno";
-        attention.scaleToData();
+        attention.rescale();
     }
     if (results.hasAttention()) {
         auto& mass = add("mass", {}, results.mass);
@@ -85,8 +85,8 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         mass.classNames.clear();
         for (size_t k = 0; k < look.tokenSidesUm.size(); ++k) mass.classNames << look.scaleTitle(k);
         mass.title = tr("mass on %1").arg(look.scaleTitle(static_cast<size_t>(mass.band)));
-        mass.low = 0;
-        mass.high = 1;
+        if (isNew) mass.raw = true;
+        mass.rescale();
     }
     if (!results.contributions.empty()) {
         auto& evidence = add("evidence", tr("what places speak for"), results.evidence);
@@ -104,13 +104,19 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         map.classNames = look.classNames;
         map.title =
             tr("adds to %1, %2").arg(look.classNames.value(map.band), look.scaleTitle(scale));
-        map.scaleToData();
-        const double most = std::max({std::abs(map.low), std::abs(map.high), 1e-9});
-        map.low = -most;  // 0 in the middle: blue speaks against the class, red for it
-        map.high = most;
+        map.isSigned = true;  // 0 in the middle: blue speaks against the class, red for it
+        map.rescale();
     }
     for (const auto& old : before)
         if (old.id == "foreground") layers.push_back(old);
+    // The user's order stays; what is new comes last.
+    const auto place = [&](const OverlayLayer& l) {
+        return std::find_if(before.begin(), before.end(),
+                            [&](const OverlayLayer& b) { return b.id == l.id; }) -
+               before.begin();
+    };
+    std::stable_sort(layers.begin(), layers.end(),
+                     [&](const auto& a, const auto& b) { return place(a) < place(b); });
     return layers;
 }
 

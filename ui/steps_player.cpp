@@ -30,11 +30,11 @@ QJsonValue lookUp(const QJsonObject& values, const QString& name) {
 /// The window with what OpenGL drew in it.
 QImage pictureOf(MainWindow* window) {
     QImage picture = window->grab().toImage();
-    if (window->canvas()->isVisible()) {
+    for (auto* canvas : window->findChildren<Canvas*>()) {
+        if (!canvas->isVisible()) continue;
         QPainter painter(&picture);
-        painter.drawImage(
-            QRect(window->canvas()->mapTo(window, QPoint(0, 0)), window->canvas()->size()),
-            window->canvas()->grabFramebuffer());
+        painter.drawImage(QRect(canvas->mapTo(window, QPoint(0, 0)), canvas->size()),
+                          canvas->grabFramebuffer());
     }
     for (auto* dialog : window->findChildren<QDialog*>()) {
         if (!dialog->isVisible()) continue;
@@ -78,10 +78,12 @@ bool StepsPlayer::waitingDone(const QString& verb) const {
     if (verb == "open") return !window_->opening() && window_->canvas()->settled();
     if (verb == "run" || verb == "folderRun")
         return !window_->runs()->busy() && window_->canvas()->settled();
-    if (verb == "probe" || verb == "whatIf" || verb == "contributions" || verb == "faithfulness")
+    if (verb == "probe" || verb == "whatIf" || verb == "contributions" || verb == "faithfulness" ||
+        verb == "flow")
         return !window_->probing();
     if (verb == "screenshot" || verb == "quit" || verb == "expect" || verb == "start") return true;
-    return window_->canvas()->settled();
+    return window_->canvas()->settled() && !window_->views()->opening() &&
+           window_->views()->grid()->settled();
 }
 
 void StepsPlayer::tick() {
@@ -144,6 +146,26 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
         window_->queueImages(window_->findChild<ImagesPanel*>("images.panel")->images());
     } else if (verb == "layer") {
         return window_->setLayer(object.value("id").toString(), object);
+    } else if (verb == "rotate") {
+        window_->views()->rotateTo(value.toDouble());
+    } else if (verb == "views") {
+        showViews(object);
+    } else if (verb == "compare") {
+        const QStringList modes{"off", "swipe", "lens"};
+        const auto mode = modes.indexOf(object.value("mode").toString());
+        if (mode < 0) return false;
+        const QString image = object.value("image").toString();
+        if (object.contains("layer")) window_->setLayer(object.value("layer").toString(), {});
+        window_->views()->compare(static_cast<CompareMode>(mode),
+                                  image.isEmpty() ? image : resolved(image));
+        window_->canvas()->setSwipe(object.value("at").toDouble(0.5));
+        if (object.contains("x"))
+            window_->canvas()->setLens(window_->canvas()->transform().viewFromImage(
+                QPointF(object.value("x").toDouble(), object.value("y").toDouble())));
+    } else if (verb == "bookmark") {
+        window_->views()->addBookmark(value.toString());
+    } else if (verb == "saveView") {
+        return window_->saveView(resolved(value.toString()));
     } else if (verb == "scale") {
         window_->setScale(value.toInt());
     } else if (verb == "probe") {
@@ -166,6 +188,11 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
         const QJsonArray several = value.isArray() ? value.toArray() : QJsonArray{value};
         for (const auto& item : several)
             if (!annotate(item.toObject())) return false;
+    } else if (verb == "flow") {
+        if (object.contains("depth"))
+            window_->showFlow(object.value("depth").toInt());
+        else
+            window_->flow();
     } else if (verb == "contributions") {
         window_->contributions();
     } else if (verb == "faithfulness") {
@@ -206,6 +233,21 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
         return false;
     }
     return true;
+}
+
+/// {count, sides: [{image, layer} ...]}
+void StepsPlayer::showViews(const QJsonObject& what) {
+    auto* views = window_->views();
+    views->setCount(what.value("count").toInt(1));
+    const QJsonArray wanted = what.value("sides").toArray();
+    const auto& sides = views->grid()->sides();
+    for (qsizetype i = 0; i < wanted.size() && i < static_cast<qsizetype>(sides.size()); ++i) {
+        const QJsonObject side = wanted.at(i).toObject();
+        if (side.contains("image"))
+            views->openInSide(sides[static_cast<size_t>(i)],
+                              resolved(side.value("image").toString()));
+        sides[static_cast<size_t>(i)]->chooseLayer(side.value("layer").toString());
+    }
 }
 
 /// {shape, points: [[x, y] ...], class, name}: one annotation, drawn by no mouse.

@@ -32,6 +32,7 @@ class StepsPlayer : public QObject {
     bool begin(const QString& verb, const QJsonValue& value);
     bool waitingDone(const QString& verb) const;
     void expect(const QJsonObject& what);
+    void showViews(const QJsonObject& what);
     bool annotate(const QJsonObject& what);
     bool mouse(const QString& verb, const QJsonObject& at);
     void fail(const QString& why);

@@ -60,7 +60,7 @@ void applyTheme(QApplication& app, const QString& name) {
         QPushButton:hover { border-color: %6; }
         QPushButton[primary="true"] { background: %6; color: %7; border-color: %6; font-weight: bold; }
         QPushButton:disabled { background: %1; color: %8; border-color: %4; }
-        QListWidget, QTreeWidget, QTableWidget, QComboBox, QSpinBox, QLineEdit { border: 1px solid %4; border-radius: 3px; background: %2; color: %5; padding: 2px; }
+        QListWidget, QTreeWidget, QTableWidget, QComboBox, QLineEdit { border: 1px solid %4; border-radius: 3px; background: %2; color: %5; padding: 2px; }
         QListWidget::indicator, QCheckBox::indicator { width: 13px; height: 13px; border: 1px solid %8; border-radius: 2px; background: %2; }
         QListWidget::indicator:checked, QCheckBox::indicator:checked { background: %6; border-color: %6; image: url(%9); }
         QListWidget::item { padding: 2px; }

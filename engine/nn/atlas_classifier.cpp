@@ -137,10 +137,24 @@ class AtlasClassifier : public Classifier {
         request.probe = asked.probe;
         request.contributions = asked.contributions;
         request.scaleOff = asked.scaleOff;
+        request.flow = asked.flow;
         const RunnerOutput output = runner().run(batch_.images({context}, {0}), mask, request);
         result.logits = floatsOf(output.logits);
         result.probabilities = floatsOf(output.logits.softmax(1));
         if (asked.probe) result.probe = probeMaps(output.trace, *asked.probe);
+        for (const auto& depth : output.flow) {
+            ContextAnalysis::Depth d{
+                static_cast<int>(depth.stage), static_cast<int>(depth.block), {}};
+            for (size_t k = 0; k < depth.maps.size(); ++k) {
+                const auto side = static_cast<int64_t>(
+                    std::lround(std::sqrt(static_cast<double>(depth.maps[k].size()))));
+                d.maps.push_back(
+                    side == 0 ? ScaleMap()
+                              : mapOf(cropped(at::tensor(depth.maps[k]).view({1, side, side}),
+                                              static_cast<int64_t>(k))));
+            }
+            result.flow.push_back(std::move(d));
+        }
         if (!asked.contributions) return result;
         result.baseline = floatsOf(output.trace.at("baseline"));
         at::Tensor valid = mask[0].to(at::kBool);

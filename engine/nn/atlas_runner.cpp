@@ -100,6 +100,7 @@ class AtlasRunner::Pass {
         if (!resumed || checkpoint_->position().stage < 0) {
             runStem(resumed ? checkpoint_->position().rows : 0);
             buildCoarse();
+            if (request_.flow) beginFlow();
             save(0, 0, true);
         } else {
             doneWork_ = stemWork_;
@@ -358,6 +359,15 @@ class AtlasRunner::Pass {
         }
     }
 
+    /// Of which finest tokens the coarse ones were made.
+    void beginFlow() {
+        flow_ = std::make_shared<AttentionFlow>();
+        for (size_t s = 1; s < scales_.size(); ++s)
+            flow_->addEdges(
+                -1, 0, static_cast<int64_t>(s),
+                blocks().poolEdges(layouts_[s - 1], scales_[s - 1].tokens, nullptr, layouts_[s]));
+    }
+
     /// Tokens that are not valid become 0.
     void clearEmpty(size_t s) {
         const TokenScale& layout = *scales_[s].layout;
@@ -393,6 +403,11 @@ class AtlasRunner::Pass {
                 request_.probe->wants(static_cast<int64_t>(k), static_cast<int64_t>(d),
                                       static_cast<int64_t>(stage.size())))
                 record.probe = request_.probe;
+            if (request_.flow) {
+                record.flow = flow_.get();
+                record.stage = static_cast<int64_t>(k);
+                record.block = static_cast<int64_t>(d);
+            }
             const PackedBlock* next = lastOfStage ? nullptr : &stage[d + 1];
             runBlock(stage[d], next, record);
             if (next) save(static_cast<int64_t>(k), static_cast<int64_t>(d) + 1, false);
@@ -402,7 +417,7 @@ class AtlasRunner::Pass {
     /// `next`: the block after it in the stage, if any.
     void runBlock(const PackedBlock& block, const PackedBlock* next,
                   const AttentionRecord& record) {
-        if (scales_.size() > 1) enterBlock(block);
+        if (scales_.size() > 1) enterBlock(block, record);
         for (size_t i = scales_.size() - 1; i > 0; --i) {
             const int64_t slots = scales_[i].layout->slots();
             for (int64_t from = 0, step = chunk(i); from < slots; from += step) {
@@ -427,7 +442,13 @@ class AtlasRunner::Pass {
 
     /// Position embedding and bottom-up sums of the coarse scales (5.1 and 5.2). The finest gets
     /// its embedding when it is read; its maxima were mostly taken when it was written.
-    void enterBlock(const PackedBlock& block) {
+    void enterBlock(const PackedBlock& block, const AttentionRecord& record) {
+        if (record.flow)
+            record.flow->addEdges(
+                record.stage, record.block, first_ + 1,
+                blocks().poolEdges(*scales_[0].layout, scales_[0].tokens,
+                                   block.position(0, scales_[0].layout->geometry.window),
+                                   *scales_[1].layout));
         if (!pooledReady_) {
             const int64_t slots = scales_[0].layout->slots();
             fillPooled(scales_[1]);
@@ -455,6 +476,10 @@ class AtlasRunner::Pass {
             if (i + 1 == scales_.size()) break;
             RunningScale& coarser = scales_[i + 1];
             fillPooled(coarser);
+            if (record.flow)
+                record.flow->addEdges(
+                    record.stage, record.block, first_ + static_cast<int64_t>(i) + 1,
+                    blocks().poolEdges(layout, scale.tokens, nullptr, *coarser.layout));
             blocks().pool(layout, scale.tokens, nullptr, *coarser.layout, coarser.pooled.data(), 0,
                           layout.slots());
         }
@@ -522,6 +547,10 @@ class AtlasRunner::Pass {
             };
         output_.logits = readout.logits(input_.images, output_.trace);
         if (request_.contributions) readout.contributions(output_.trace);
+        if (request_.flow) {
+            output_.flow = flow_->carriedBack(layouts_, first_);
+            output_.attention = flow_;
+        }
     }
 
     // ---- Checkpoints ------------------------------------------------------------------------
@@ -583,6 +612,7 @@ class AtlasRunner::Pass {
     TokenMemory finest_, other_;
     std::optional<RunnerCheckpoint> checkpoint_;
     std::chrono::steady_clock::time_point lastSaved_ = std::chrono::steady_clock::now();
+    std::shared_ptr<AttentionFlow> flow_;
     bool pooledReady_ = false;  // the maxima that the next block adds to scale 1
     int fileIndex_ = 0;
     int64_t first_ = 0;  // number of the finest scale that is left

@@ -15,6 +15,7 @@
 #include <memory>
 
 #include "engine/nn/atlas.h"
+#include "engine/nn/attention_flow.h"
 #include "engine/nn/cpu_stem.h"
 
 namespace atlas::engine {
@@ -39,6 +40,7 @@ struct RunnerRequest {
     bool contributions = false;
     std::optional<ProbePoint> probe;
     int64_t scaleOff = -1;  ///< as TraceRequest
+    bool flow = false;      ///< follow attention back to the input; of one image
 };
 
 struct RunnerOptions {
@@ -57,8 +59,10 @@ struct RunnerProgress {
 };
 
 struct RunnerOutput {
-    at::Tensor logits;           ///< [images, classes]
-    Trace trace;                 ///< names of spec 8 and 12, as Atlas::forward gives them
+    at::Tensor logits;  ///< [images, classes]
+    Trace trace;        ///< names of spec 8 and 12, as Atlas::forward gives them
+    std::vector<FlowDepth> flow;
+    std::shared_ptr<const AttentionFlow> attention;  ///< what `flow` was made of
     double windowsSkipped = 0;   ///< share of the finest windows without a valid token
     int64_t tokenBytes = 0;      ///< of the finest scale
     int64_t scratchTraffic = 0;  ///< bytes of tokens read from and written to the scratch file

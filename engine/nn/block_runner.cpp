@@ -194,6 +194,15 @@ void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& s
            record.maps ? mass_.data() : nullptr);
     if (record.maps) this->record(record, scales, i, from, sources, tasks, keysEach, block.heads());
     if (record.probe) recordProbe(record, scales, i, from, to, sources, tasks, block.heads());
+    if (record.flow) {
+        std::vector<std::vector<int64_t>> queries;
+        for (int64_t slot = from; slot < to; ++slot) {
+            queries.emplace_back();
+            for (int64_t t = 0; t < tokens; ++t) queries.back().push_back(placeOf(layout, slot, t));
+        }
+        recordFlow(record, scales, static_cast<int64_t>(i), false, queries, sources, tasks,
+                   block.heads());
+    }
     finish(set, x, attended_.data(), rows);
     clearInvalid(layout, scales[i].tokens, from, to);
 }
@@ -282,6 +291,20 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
         std::fill_n(attended_.data(), tileRows * stride_, 0.0f);
     else
         attend(tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
+    if (record.flow && !off) {
+        std::vector<std::vector<int64_t>> queries;
+        std::vector<std::vector<KeySource>> sources;
+        for (int64_t slot = from; slot < to; ++slot) {
+            queries.emplace_back();
+            sources.push_back({{i, slot}});
+            const auto& window = fine.windows[static_cast<size_t>(slot)];
+            for (int64_t t = 0; t < tile; ++t)
+                queries.back().push_back((window.row * side + t / side) * coarse.geometry.side +
+                                         window.column * side + t % side);
+        }
+        recordFlow(record, scales, static_cast<int64_t>(i) + 1, true, queries, sources, tasks,
+                   heads);
+    }
     if (record.maps && !off) {
         const auto k = static_cast<int64_t>(i);
         float* map = mapOf(*record.trace, pairName(record, "received_up", k + 1, k), fine);
@@ -456,26 +479,11 @@ void BlockRunner::recordProbe(const AttentionRecord& record,
     const int64_t token = at.row % g.window * g.window + at.column % g.window;
     int64_t keys = 0;
     for (int s = 0; s < tasks[n].segments; ++s) keys += tasks[n].segment[s].count;
-    std::vector<float> weights(static_cast<size_t>(keys), 0), ignored(static_cast<size_t>(dim_));
+    std::vector<float> weights(static_cast<size_t>(keys), 0);
     const int64_t firstHead = std::max<int64_t>(0, at.head),
                   lastHead = at.head < 0 ? heads : std::min(heads, at.head + 1);
-    for (int64_t h = firstHead; h < lastHead; ++h) {
-        AttentionTask task = tasks[n];
-        const int64_t size = dim_ / heads, offset = h * size;
-        task.q += token * stride_ + offset;
-        task.queries = 1;
-        task.headSize = static_cast<int>(size);
-        task.scale = 1 / std::sqrt(static_cast<float>(size));
-        for (int s = 0; s < task.segments; ++s) {
-            task.segment[s].k += offset;
-            task.segment[s].v += offset;
-        }
-        task.out = ignored.data();
-        task.validQuery = nullptr;
-        task.received = weights.data();
-        task.scratch = threadScratch(attentionScratch(task));
-        kernels_.attention(task);
-    }
+    for (int64_t h = firstHead; h < lastHead; ++h)
+        weightsOf(tasks[n], token, h, heads, weights.data());
     const float* value = weights.data();
     for (int s = 0; s < tasks[n].segments; ++s) {
         const KeySource& source = sources[n][static_cast<size_t>(s)];
@@ -488,6 +496,99 @@ void BlockRunner::recordProbe(const AttentionRecord& record,
             map[placeOf(seen, source.slot, t)] =
                 *value++ / static_cast<float>(std::max<int64_t>(1, lastHead - firstHead));
     }
+}
+
+/// Adds the softmax of one query and head to `weights`, over the keys of all segments.
+void BlockRunner::weightsOf(AttentionTask task, int64_t query, int64_t head, int64_t heads,
+                            float* weights) const {
+    const int64_t size = dim_ / heads, offset = head * size;
+    task.q += query * stride_ + offset;
+    task.queries = 1;
+    task.headSize = static_cast<int>(size);
+    task.scale = 1 / std::sqrt(static_cast<float>(size));
+    for (int s = 0; s < task.segments; ++s) {
+        task.segment[s].k += offset;
+        task.segment[s].v += offset;
+    }
+    task.validQuery = nullptr;
+    task.received = weights;
+    float* scratch = threadScratch(attentionScratch(task) + dim_);
+    task.out = scratch + attentionScratch(task);  // not wanted
+    task.scratch = scratch;
+    kernels_.attention(task);
+}
+
+/// `queries`: places in the raster map of the tokens of each task. Of the first image.
+void BlockRunner::recordFlow(const AttentionRecord& record, const std::vector<RunningScale>& scales,
+                             int64_t scale, bool upwards,
+                             const std::vector<std::vector<int64_t>>& queries,
+                             const std::vector<std::vector<KeySource>>& sources,
+                             const std::vector<AttentionTask>& tasks, int64_t heads) {
+    std::vector<AttentionFlow::Window> windows(tasks.size());
+    at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
+        for (auto n = static_cast<size_t>(begin); n < static_cast<size_t>(end); ++n) {
+            auto& window = windows[n];
+            for (const KeySource& source : sources[n]) {
+                const TokenScale& seen = *scales[source.scale].layout;
+                for (int64_t t = 0; t < seen.tokens(); ++t)
+                    window.keys.push_back({record.first + static_cast<int64_t>(source.scale),
+                                           placeOf(seen, source.slot, t)});
+            }
+            std::vector<float> weights(window.keys.size());
+            for (size_t q = 0; q < queries[n].size(); ++q) {
+                if (tasks[n].validQuery && !tasks[n].validQuery[q]) continue;
+                std::fill(weights.begin(), weights.end(), 0.0f);
+                for (int64_t h = 0; h < heads; ++h)
+                    weightsOf(tasks[n], static_cast<int64_t>(q), h, heads, weights.data());
+                window.queries.push_back(queries[n][q]);
+                for (float w : weights) window.weights.push_back(w / static_cast<float>(heads));
+            }
+        }
+    });
+    for (auto& window : windows)
+        record.flow->add(record.stage, record.block, upwards, record.first + scale,
+                         std::move(window));
+}
+
+std::vector<AttentionFlow::Edge> BlockRunner::poolEdges(const TokenScale& fine, const float* tokens,
+                                                        const float* position,
+                                                        const TokenScale& coarse) const {
+    const auto& g = fine.geometry;
+    std::vector<AttentionFlow::Edge> edges;
+    const auto valueAt = [&](int64_t slot, int64_t token, int64_t channel) {
+        const float v = tokens[(slot * fine.tokens() + token) * stride_ + channel];
+        return position ? v + position[token * stride_ + channel] : v;
+    };
+    for (int64_t slot = 0; slot < fine.slots(); ++slot) {
+        const uint8_t* valid = fine.validOf(slot);
+        const auto& w = fine.windows[static_cast<size_t>(slot)];
+        for (int64_t cell = 0; cell < g.tokensPerWindow() / (ratio_ * ratio_); ++cell) {
+            const int64_t across = g.window / ratio_, cy = cell / across, cx = cell % across;
+            std::vector<int64_t> children;
+            for (int64_t c = 0; c < ratio_ * ratio_; ++c) {
+                const int64_t token =
+                    (cy * ratio_ + c / ratio_) * g.window + cx * ratio_ + c % ratio_;
+                if (!valid || valid[token]) children.push_back(token);
+            }
+            if (children.empty()) continue;
+            std::vector<int64_t> wins(children.size());
+            for (int64_t channel = 0; channel < dim_; ++channel) {
+                size_t best = 0;
+                for (size_t c = 1; c < children.size(); ++c)
+                    if (valueAt(slot, children[c], channel) >
+                        valueAt(slot, children[best], channel))
+                        best = c;
+                ++wins[best];
+            }
+            const int64_t parent =
+                (w.row * across + cy) * coarse.geometry.side + w.column * across + cx;
+            for (size_t c = 0; c < children.size(); ++c)
+                if (wins[c] > 0)
+                    edges.push_back({placeOf(fine, slot, children[c]), parent,
+                                     static_cast<float>(wins[c]) / static_cast<float>(dim_)});
+        }
+    }
+    return edges;
 }
 
 }  // namespace atlas::engine

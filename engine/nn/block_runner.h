@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/nn/atlas_block.h"
+#include "engine/nn/attention_flow.h"
 #include "engine/nn/packed_linear.h"
 #include "engine/nn/token_memory.h"
 #include "engine/nn/token_scale.h"
@@ -67,6 +68,8 @@ struct AttentionRecord {
     bool maps = false;   ///< mass and received
     std::optional<ProbePoint> probe;
     int64_t scaleOff = -1;  ///< of the whole network: no other scale sees its keys
+    AttentionFlow* flow = nullptr;
+    int64_t stage = 0, block = 0;
 };
 
 /// With the buffers of one run at a time.
@@ -98,6 +101,11 @@ class BlockRunner {
     void pool(const TokenScale& fine, const float* tokens, const float* position,
               const TokenScale& coarse, float* pooled, int64_t from, int64_t to) const;
 
+    /// Which children max-pooling took, by the share of channels; as pool(), of the first image.
+    std::vector<AttentionFlow::Edge> poolEdges(const TokenScale& fine, const float* tokens,
+                                               const float* position,
+                                               const TokenScale& coarse) const;
+
     const CpuKernels& kernels() const { return kernels_; }
 
   private:
@@ -114,6 +122,12 @@ class BlockRunner {
                      size_t i, int64_t from, int64_t to,
                      const std::vector<std::vector<KeySource>>& sources,
                      const std::vector<AttentionTask>& tasks, int64_t heads);
+    void recordFlow(const AttentionRecord& record, const std::vector<RunningScale>& scales,
+                    int64_t scale, bool upwards, const std::vector<std::vector<int64_t>>& queries,
+                    const std::vector<std::vector<KeySource>>& sources,
+                    const std::vector<AttentionTask>& tasks, int64_t heads);
+    void weightsOf(AttentionTask task, int64_t query, int64_t head, int64_t heads,
+                   float* weights) const;
 
     const CpuKernels& kernels_;
     int64_t dim_, stride_, ratio_;

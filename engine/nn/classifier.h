@@ -51,6 +51,7 @@ struct TokenGrid {
 struct AnalysisRequest {
     std::optional<ProbePoint> probe;
     bool contributions = false;
+    bool flow = false;  ///< attention followed back through every block (AttentionFlow)
     int scaleOff = -1;  ///< no other scale sees the keys of this one (pooling stays)
     /// Finest tokens that take part, [side, side] of ceil(patchSizePx / 16); empty: those with
     /// data.
@@ -66,6 +67,12 @@ struct ContextAnalysis {
     /// head reads; with `baseline` they sum to the logits.
     std::vector<TokenGrid> contributions;
     std::vector<float> baseline;
+    /// Input first, readout last; maps as in FlowDepth, without the padding of the square.
+    struct Depth {
+        int stage = 0, block = 0;    ///< before this block; stage -1: the input
+        std::vector<ScaleMap> maps;  ///< side 0 where the scale is not there
+    };
+    std::vector<Depth> flow;
 };
 
 struct ClassifierOptions {

@@ -41,6 +41,48 @@ cv::Rect insideContext(const io::Rect& region, const ContextView& context, int64
     return {x0, y0, x1 - x0, y1 - y0};
 }
 
+/// [side, side], contiguous: 1 where a pixel of the context is in the region.
+cv::Mat regionMask(const WhatIf& change, const ContextView& context, int64_t side) {
+    cv::Mat mask = cv::Mat::zeros(static_cast<int>(side), static_cast<int>(side), CV_8U);
+    if (change.outline.empty()) {
+        const cv::Rect rect = insideContext(change.region, context, side);
+        if (rect.width > 0 && rect.height > 0) mask(rect).setTo(1);
+        return mask;
+    }
+    std::vector<std::vector<cv::Point>> rings;
+    constexpr int kShift = 4;  // fillPoly's fractional bits
+    const double scale = static_cast<double>(side) * (1 << kShift);
+    for (const auto& ring : change.outline) {
+        rings.emplace_back();
+        for (const auto& p : ring) {
+            // Far outside is far enough: fillPoly counts in 32 bits.
+            const double x = std::clamp((p[0] - context.x) / context.width, -8.0, 9.0),
+                         y = std::clamp((p[1] - context.y) / context.height, -8.0, 9.0);
+            rings.back().emplace_back(static_cast<int>(std::lround(x * scale)),
+                                      static_cast<int>(std::lround(y * scale)));
+        }
+    }
+    cv::fillPoly(mask, rings, cv::Scalar(1), cv::LINE_8, kShift);
+    return mask;
+}
+
+/// The finest tokens that stay: `any`: without a pixel inside; else with less than half of them.
+std::vector<uint8_t> tokensOutside(const cv::Mat& inside, int64_t side, bool any) {
+    const int64_t tokens = (side + kFinestTokenPx - 1) / kFinestTokenPx;
+    std::vector<uint8_t> mask(static_cast<size_t>(tokens * tokens), 1);
+    for (int64_t row = 0; row < tokens; ++row)
+        for (int64_t column = 0; column < tokens; ++column) {
+            const cv::Rect cell(
+                static_cast<int>(column * kFinestTokenPx), static_cast<int>(row * kFinestTokenPx),
+                static_cast<int>(std::min(kFinestTokenPx, side - column * kFinestTokenPx)),
+                static_cast<int>(std::min(kFinestTokenPx, side - row * kFinestTokenPx)));
+            const int covered = cv::countNonZero(inside(cell));
+            if (covered > (any ? 0 : cell.area() / 2))
+                mask[static_cast<size_t>(row * tokens + column)] = 0;
+        }
+    return mask;
+}
+
 void copyRect(const ContextPixels& from, ContextPixels& to, const cv::Rect& rect, int64_t side) {
     for (int y = rect.y; y < rect.y + rect.height; ++y) {
         const auto first = static_cast<std::ptrdiff_t>(4 * (y * side + rect.x));
@@ -263,6 +305,33 @@ ContributionResult contributionsAt(const io::ColorSource& image, const Classifie
     return result;
 }
 
+FlowResult flowAt(const io::ColorSource& image, const Classifier& classifier,
+                  const RunRequest& request, double x, double y) {
+    const auto& model = classifier.config();
+    const auto tokens = model.tokenSidesPx();
+    FlowResult result;
+    result.context = contextAt(image, model, request, x, y);
+    AnalysisRequest asked;
+    asked.flow = true;
+    auto analysis = classifier.analyse(result.context.pixels, asked);
+    if (analysis.logits.empty()) throw std::runtime_error("there is no data in this context");
+    for (auto& depth : analysis.flow) {
+        FlowResult::Depth d{depth.stage, depth.block, {}};
+        for (size_t k = 0; k < depth.maps.size(); ++k) {
+            auto& map = depth.maps[k];
+            io::GridRaster raster;
+            if (map.side > 0) {
+                raster = rasterOver(result.context, map.side, map.side, 1, tokens.at(k),
+                                    model.patchSizePx);
+                raster.values = std::move(map.values);
+            }
+            d.scales.push_back(std::move(raster));
+        }
+        result.depths.push_back(std::move(d));
+    }
+    return result;
+}
+
 ContextPixels blurred(const ContextPixels& context, int64_t side) {
     ContextPixels result = context;
     const int n = static_cast<int>(side);
@@ -295,21 +364,21 @@ WhatIfResult whatIf(const io::ColorSource& image, const Classifier& classifier,
         result.change = "no other scale sees scale " + std::to_string(change.scale) + " (" +
                         size(tokens[static_cast<size_t>(change.scale)]) + ")";
     } else {
-        const cv::Rect rect = insideContext(change.region, result.context, side);
-        if (rect.width < 1 || rect.height < 1)
+        const cv::Mat inside = regionMask(change, result.context, side);
+        const cv::Rect box = cv::boundingRect(inside);
+        if (box.width < 1 || box.height < 1)
             throw std::runtime_error("the region does not touch this context");
-        const std::string area = size(rect.width) + " x " + size(rect.height);
+        const std::string area = (change.outline.empty() ? "" : "drawn shape within ") +
+                                 size(box.width) + " x " + size(box.height);
         if (change.change == WhatIf::Change::Blur) {
-            copyRect(blurred(pixels, side), pixels, rect, side);
+            const ContextPixels soft = blurred(pixels, side);
+            for (size_t i = 0; i < static_cast<size_t>(side * side); ++i)
+                if (inside.data[i])
+                    std::copy_n(soft.rgba.begin() + static_cast<std::ptrdiff_t>(4 * i), 4,
+                                pixels.rgba.begin() + static_cast<std::ptrdiff_t>(4 * i));
             result.change = "region of " + area + " blurred";
         } else {
-            const int64_t tokens = (side + kFinestTokenPx - 1) / kFinestTokenPx;
-            asked.tokenMask.assign(static_cast<size_t>(tokens * tokens), 1);
-            for (int64_t row = rect.y / kFinestTokenPx; row * kFinestTokenPx < rect.y + rect.height;
-                 ++row)
-                for (int64_t column = rect.x / kFinestTokenPx;
-                     column * kFinestTokenPx < rect.x + rect.width; ++column)
-                    asked.tokenMask[static_cast<size_t>(row * tokens + column)] = 0;
+            asked.tokenMask = tokensOutside(inside, side, change.outline.empty());
             result.change = "tokens in a region of " + area + " left out";
         }
     }

@@ -3,6 +3,7 @@
 // class, what changes without a scale or a region, and whether the maps point at what matters.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <stop_token>
 #include <string>
@@ -53,6 +54,18 @@ struct ContributionResult {
 ContributionResult contributionsAt(const io::ColorSource& image, const Classifier& classifier,
                                    const RunRequest& request, double x, double y);
 
+/// From where the answer's tokens were made, block by block (rollout across scales).
+struct FlowResult {
+    struct Depth {
+        int stage = 0, block = 0;            ///< before this block; stage -1: the input
+        std::vector<io::GridRaster> scales;  ///< shares, all together 1; width 0: not there
+    };
+    ContextView context;
+    std::vector<Depth> depths;  ///< the input first, the readout last
+};
+FlowResult flowAt(const io::ColorSource& image, const Classifier& classifier,
+                  const RunRequest& request, double x, double y);
+
 /// What is changed before the context is classified again.
 struct WhatIf {
     enum class Change {
@@ -63,6 +76,9 @@ struct WhatIf {
     Change change = Change::Blur;
     int scale = 0;
     io::Rect region;  ///< level-0 pixels
+    /// Of a brushed or drawn region instead of the rectangle: rings, level-0 pixels, filled
+    /// odd-even.
+    std::vector<std::vector<std::array<double, 2>>> outline;
 };
 struct WhatIfResult {
     ContextView context;

@@ -53,6 +53,10 @@ void TileCache::insert(const TileKey& key, const TilePtr& tile) {
     order_.push_front(key);
     entries_[key] = {tile, order_.begin()};
     bytes_ += size;
+    shrink();
+}
+
+void TileCache::shrink() {
     while (bytes_ > budgetBytes_) {
         const auto oldest = entries_.find(order_.back());
         bytes_ -= oldest->second.tile->rgba.size();
@@ -72,6 +76,17 @@ void TileCache::drop(uint64_t source) {
         order_.erase(it->second.place);
         it = entries_.erase(it);
     }
+}
+
+void TileCache::setBudget(size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    budgetBytes_ = bytes;
+    shrink();
+}
+
+size_t TileCache::budgetBytes() const {
+    const std::lock_guard lock(mutex_);
+    return budgetBytes_;
 }
 
 size_t TileCache::bytes() const {

@@ -42,7 +42,9 @@ class TileCache {
     void drop(uint64_t source);
 
     size_t bytes() const;
-    size_t budgetBytes() const { return budgetBytes_; }
+    size_t budgetBytes() const;
+    /// Lets go of what is too much at once.
+    void setBudget(size_t bytes);
 
     /// A number that no other source has.
     static uint64_t newSource();
@@ -53,6 +55,7 @@ class TileCache {
         std::list<TileKey>::iterator place;
     };
     void insert(const TileKey& key, const TilePtr& tile);
+    void shrink();
 
     // Invariant: bytes_ is the sum over entries_; order_ holds each key once, latest used first.
     mutable std::mutex mutex_;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/gdal/gdal_reader.h"
 
+#include <cpl_conv.h>
+
 #include <algorithm>
 #include <cmath>
 #include <condition_variable>
@@ -20,9 +22,13 @@ constexpr int64_t kSmallestDamage = 256;  // px; GDAL caches whole blocks anyway
 Dataset openDataset(const std::string& path) {
     initialiseGdal();
     GdalMessages messages;
+    // On a server there is no folder to list, and a guess at side files costs a request each.
+    const bool remote = path.starts_with("/vsicurl/");
+    if (remote) CPLSetThreadLocalConfigOption("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR");
     Dataset dataset(GDALOpenEx(path.c_str(),
                                GDAL_OF_RASTER | GDAL_OF_READONLY | GDAL_OF_VERBOSE_ERROR, nullptr,
                                nullptr, nullptr));
+    if (remote) CPLSetThreadLocalConfigOption("GDAL_DISABLE_READDIR_ON_OPEN", nullptr);
     if (!dataset) throw ReadError(path + ": " + messages.cause("no reader knows this file"));
     return dataset;
 }

@@ -17,6 +17,8 @@ void initialiseGdal() {
         CPLSetConfigOption("GDAL_NUM_THREADS", "1");
         CPLSetConfigOption("OPJ_NUM_THREADS", "1");
         CPLSetConfigOption("GDAL_HTTP_TIMEOUT", "20");
+        CPLSetConfigOption("GDAL_HTTP_CONNECTTIMEOUT", "10");
+        CPLSetConfigOption("GDAL_HTTP_MAX_RETRY", "2");
     });
 }
 

@@ -286,7 +286,7 @@ TEST_F(WindowTest, TheExplorerAsksTheNetworkAboutOnePlace) {
     const io::ColorSource image(source, io::defaultDisplay(source->info()),
                                 std::make_shared<io::TileCache>(size_t{64} << 20));
     const auto direct = engine::whatIf(image, *classifier, request,
-                                       {engine::WhatIf::Change::ScaleOff, 1, {}}, 1500, 1500);
+                                       {engine::WhatIf::Change::ScaleOff, 1, {}, {}}, 1500, 1500);
     for (int c = 0; c < 10; ++c)
         EXPECT_NEAR(asked["after"].toArray().at(c).toDouble(), direct.after[static_cast<size_t>(c)],
                     1e-5);

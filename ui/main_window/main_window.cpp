@@ -38,8 +38,16 @@ MainWindow::MainWindow(const WindowOptions& options)
         if (!region.isEmpty()) runPanel_->setArea(RunPanel::Area::Rectangle);
     });
     connect(canvas_, &Canvas::filesDropped, this, &MainWindow::openDropped);
+    session_ = std::make_unique<Session>(
+        QString::fromStdString((options_.userData / "sessions").string()));
     connect(runPanel_, &RunPanel::maskPreviewAsked, this, &MainWindow::previewMask);
-    connect(layersPanel_->adjuster(), &ImageAdjuster::edited, canvas_, &Canvas::setLook);
+    connect(layersPanel_->adjuster(), &ImageAdjuster::edited, this, [this](const ImageLook& look) {
+        canvas_->setLook(look);
+        views_->grid()->setLook(look);
+    });
+    connect(layersPanel_, &LayersPanel::selectionChanged, views_,
+            &ViewsController::setSelectedLayer);
+    connect(layersPanel_, &LayersPanel::moveAsked, this, &MainWindow::moveLayer);
     connect(canvas_, &Canvas::smallPictureChanged, this,
             [this] { layersPanel_->adjuster()->setPicture(canvas_->smallPicture()); });
     connect(layersPanel_, &LayersPanel::displayEdited, this, &MainWindow::setDisplay);
@@ -89,6 +97,7 @@ MainWindow::MainWindow(const WindowOptions& options)
     connect(&liveTimer_, &QTimer::timeout, this, &MainWindow::refreshLive);
     liveTimer_.setInterval(400);
     connect(&statusTimer_, &QTimer::timeout, this, &MainWindow::updateStatus);
+    connect(&statusTimer_, &QTimer::timeout, this, &MainWindow::keepSession);
     statusTimer_.start(1000);
     QSettings settings;
     if (!settings.value("seen/researchUse").toBool()) {
@@ -110,6 +119,8 @@ void MainWindow::closeEvent(QCloseEvent* event) {
     settings.setValue("window/state", saveState());
     runs_->stopAsking();
     runs_->cancelAll();  // what is done is kept
+    keepSession();
+    session_->end();
     event->accept();
 }
 
@@ -169,7 +180,7 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     std::optional<double> um;
     if (info.resolution) um = info.resolution->umPerPixelX;
     canvas_->setImage(image_, um, info.resolution && info.resolution->ground);
-    centre_->setCurrentWidget(canvas_);
+    centre_->setCurrentWidget(views_->grid());
     canvas_->setFocus();
     setWindowTitle(QFileInfo(path).fileName() + " - AtlasScope");
     runPanel_->setImageOpen(true);
@@ -186,18 +197,31 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     showDisplay();
     rememberRecent(path);
     annotations_->open(annotationsFor(path));
+    views_->setImage(image_, path, sidecarOf(path, "bookmarks.json"));
     restoreRuns();
+    if (!pendingView_.isEmpty()) {
+        canvas_->setRotation(pendingView_.value("rotation").toDouble());
+        canvas_->goTo({pendingView_.value("x").toDouble(), pendingView_.value("y").toDouble()},
+                      pendingView_.value("scale").toDouble(1));
+        pendingView_ = {};
+    }
     Q_EMIT imageOpened(path);
 }
 
 void MainWindow::showDisplay() {
     QStringList names;
     for (const auto& band : image_->info().bands) names << QString::fromStdString(band.name);
-    layersPanel_->setDisplay(names, image_->settings());
+    const auto& info = image_->info();
+    layersPanel_->setDisplay(names, image_->settings(), io::vegetationBands(info),
+                             io::defaultDisplay(info).bands);
 }
 
-void MainWindow::setDisplay(const io::DisplaySettings& settings) {
+void MainWindow::setDisplay(io::DisplaySettings settings, bool ofView) {
     if (!image_) return;
+    if (ofView) {
+        const QRect seen = canvas_->transform().visibleImageRect().toAlignedRect();
+        settings.stretchArea = {seen.x(), seen.y(), seen.width(), seen.height()};
+    }
     opening_ = true;
     const int number = ++openNumber_;
     openers_.emplace_back([this, number, settings, source = image_->source()] {
@@ -215,12 +239,15 @@ void MainWindow::setDisplay(const io::DisplaySettings& settings) {
                 opening_ = false;
                 if (!image) return showMessage(error);
                 const QPointF centre = canvas_->transform().centre();
-                const double scale = canvas_->transform().scale();
+                const double scale = canvas_->transform().scale(),
+                             rotation = canvas_->transform().rotation();
                 image_ = image;
                 std::optional<double> um;
                 if (image_->info().resolution) um = image_->info().resolution->umPerPixelX;
                 canvas_->setImage(image_, um, um && image_->info().resolution->ground);
+                canvas_->setRotation(rotation);
                 canvas_->goTo(centre, scale);
+                views_->setImage(image_, path_, {});
                 applyLayers();
                 showDisplay();
             },
@@ -234,6 +261,7 @@ void MainWindow::restoreRuns() {
 }
 
 std::filesystem::path MainWindow::outFor(const QString& image) const {
+    if (project_) return project_->runsFolder().toStdString();
     const QFileInfo file(image);
     if (file.exists() && QFileInfo(file.absolutePath()).isWritable())
         return file.absolutePath().toStdString();
@@ -267,7 +295,11 @@ void MainWindow::startRun() {
     clearMessage();
     try {
         engine::RunRequest request = requestFor(path_);
-        request.display = image_->settings();
+        if (image_->settings().mixing == io::BandMixing::Color)
+            request.display = image_->settings();
+        else
+            statusBar()->showMessage(
+                tr("The network sees the image's own bands, not the index on the screen."), 8000);
         QRectF area;
         if (runPanel_->area() == RunPanel::Area::View)
             area = canvas_->transform().visibleImageRect();
@@ -351,7 +383,12 @@ void MainWindow::updateStatus() {
     cacheText_->setText(tr("cache %1 MiB").arg((cache_->bytes() + (size_t{1} << 19)) >> 20));
     if (!image_) return;
     const auto& info = image_->info();
-    scaleText_->setText(tr("%1 %").arg(100 * canvas_->transform().scale(), 0, 'g', 3));
+    const double rotation = canvas_->transform().rotation();
+    scaleText_->setText(
+        tr("%1 %").arg(100 * canvas_->transform().scale(), 0, 'g', 3) +
+        (rotation != 0
+             ? tr(" · turned %1°").arg(rotation, 0, 'f', rotation == std::floor(rotation) ? 0 : 1)
+             : QString()));
     if (!hoverInside_) {
         positionText_->clear();
         return;
@@ -383,13 +420,18 @@ void MainWindow::clearMessage() {
 }
 
 bool MainWindow::settled() const {
-    return !opening_ && !runs_->asking() && !runs_->busy() && canvas_->settled();
+    return !opening_ && !runs_->asking() && !runs_->busy() && canvas_->settled() &&
+           !views_->opening() && views_->grid()->settled();
 }
 
 QJsonObject MainWindow::values() const {
     QJsonObject v{{"message", message()},
                   {"image", path_},
                   {"scale", canvas_->transform().scale()},
+                  {"rotation", canvas_->transform().rotation()},
+                  {"views", views_->grid()->count()},
+                  {"bookmarks", static_cast<int>(views_->bookmarks().all().size())},
+                  {"project", project_ ? project_->folder() : QString()},
                   {"device", deviceText_->text()},
                   {"state", lastJobState_},
                   {"busy", runs_->busy()},

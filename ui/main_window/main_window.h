@@ -16,15 +16,19 @@
 #include "io/reader_registry.h"
 #include "ui/annotations/annotation_store.h"
 #include "ui/dialogs/doctor_page.h"
+#include "ui/dialogs/settings_page.h"
 #include "ui/panels/annotations_panel.h"
 #include "ui/panels/contexts_panel.h"
 #include "ui/panels/explorer_panel.h"
 #include "ui/panels/images_panel.h"
 #include "ui/panels/layers_panel.h"
 #include "ui/panels/run_panel.h"
+#include "ui/project/project.h"
+#include "ui/project/session.h"
 #include "ui/result_layers.h"
 #include "ui/run_controller.h"
 #include "ui/viewer/canvas.h"
+#include "ui/views/views_controller.h"
 
 namespace atlas::ui {
 
@@ -60,16 +64,28 @@ class MainWindow : public QMainWindow {
     /// The context under the probe (or in the middle of the view), answered again.
     void whatIf(engine::WhatIf change);
     void contributions();
+    void flow();
+    void showFlow(int depth);
     void faithfulness(const engine::FaithfulnessOptions& options = {});
     /// Shows what the mask would leave out, as a layer.
     void previewMask();
     /// Other bands or stretch; the view stays.
-    void setDisplay(const io::DisplaySettings& settings);
+    void setDisplay(io::DisplaySettings settings, bool ofView = false);
     void setScale(int scale);
     /// "x, y" in pixels, or map coordinates where the image has them. False, with a message, where
     /// it is neither.
     bool goToText(const QString& text);
     void copyView();
+    /// PNG, or SVG with the decorations as lines and text. False, with a message, on failure.
+    bool saveView(const QString& path);
+    void newProject(const QString& folder);
+    void openProject(const QString& path);
+    const std::optional<Project>& project() const { return project_; }
+    /// What was open when a window ended without notice; a message says so. False: nothing was.
+    bool restoreCrashed();
+    bool restoreLast();
+    void applySettings(const ViewerSettings& settings);
+    ViewsController* views() const { return views_; }
     /// Label, macro and thumbnail of a slide.
     void showAssociated();
     /// The run that is shown against another one over this image: a layer and a table.
@@ -133,6 +149,8 @@ class MainWindow : public QMainWindow {
     void fillRuns();
     void filterPrediction();
     void goToContext(const QRectF& box);
+    std::vector<OverlayLayer> layersOver(const QString& image) const;
+    void moveLayer(const QString& id, int by);
     OverlayLayer* layer(const QString& id);
     void toggleLayer(const QString& id);
     /// A layer of several bands says which one it shows.
@@ -142,12 +160,14 @@ class MainWindow : public QMainWindow {
     void onHover(const QPointF& point, bool inside);
     void showProbe(const engine::ProbeResult& result, bool second);
     void showContributions(const engine::ContributionResult& result);
+    bool chooseRegion(engine::WhatIf& change);
     void showFaithfulness(const engine::FaithfulnessResult& result);
     void connectExplorer();
     void connectAnnotations();
     QString fileKinds() const;
     const io::GeoReference& georeference() const;
     QString annotationsFor(const QString& image) const;
+    QString sidecarOf(const QString& image, const QString& ending) const;
     void setExplorerModel(const std::filesystem::path& modelDir);
     void followZoom();
     QPointF explorePoint() const;
@@ -155,8 +175,15 @@ class MainWindow : public QMainWindow {
     void updateStatus();
     void rememberRecent(const QString& path);
     void fillRecent();
-    void saveView();
     void about();
+    void buildProjectActions(QMenu* file);
+    QJsonObject sessionState() const;
+    bool restore(const QJsonObject& session);
+    void keepSession();
+    void showProject();
+    void addToProject(const QStringList& images);
+    void openSettings();
+    void openUrl();
     std::vector<QAction*> namedActions() const;
     void openPalette();
     void openShortcuts();
@@ -175,6 +202,11 @@ class MainWindow : public QMainWindow {
     QLabel* messageText_;
     ImagesPanel* imagesPanel_;
     LayersPanel* layersPanel_;
+    ViewsController* views_;
+    std::optional<Project> project_;
+    std::unique_ptr<Session> session_;
+    QJsonObject pendingView_;  ///< to be shown when the image of a session is open
+    ViewerSettings settings_;
     RunPanel* runPanel_;
     AnnotationStore* annotations_;
     AnnotationsPanel* annotationsPanel_;
@@ -199,6 +231,7 @@ class MainWindow : public QMainWindow {
     std::optional<QPointF> probed_;
     std::vector<QRectF> probeBoxes_;
     QStringList probeLines_;
+    engine::FlowResult flow_;
     QString explorerModel_;
     int openNumber_ = 0;
     std::vector<int> folderJobs_;

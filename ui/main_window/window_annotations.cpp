@@ -3,6 +3,7 @@
 #include <QDir>
 #include <QFileDialog>
 #include <QFileInfo>
+#include <QRegularExpression>
 #include <QStatusBar>
 #include <stdexcept>
 
@@ -58,11 +59,16 @@ QString MainWindow::measureText(const Annotation& a) const {
 }
 
 QString MainWindow::annotationsFor(const QString& image) const {
+    return sidecarOf(image, "annotations.geojson");
+}
+
+/// Where something about an image is kept: beside it, or in the project.
+QString MainWindow::sidecarOf(const QString& image, const QString& ending) const {
+    static const QRegularExpression odd("[^\\w.-]+");
     const QFileInfo file(image);
-    const QString name = (file.exists() ? file.fileName() : QString(image).replace(':', '_')) +
-                         ".annotations.geojson";
-    const auto folder = outFor(image);
-    return QDir(QString::fromStdString(folder.string())).absoluteFilePath(name);
+    const QString name = file.exists() ? file.fileName() : QString(image).replace(odd, "_");
+    return QDir(QString::fromStdString(outFor(image).string()))
+        .absoluteFilePath(name + "." + ending);
 }
 
 void MainWindow::connectAnnotations() {

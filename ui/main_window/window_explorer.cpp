@@ -36,15 +36,17 @@ void MainWindow::connectExplorer() {
         if (probed_ && !runs_->asking()) probe(*probed_);
     });
     connect(explorer_, &ExplorerPanel::scaleOffAsked, this, [this](int scale) {
-        whatIf({engine::WhatIf::Change::ScaleOff, scale, {}});
+        whatIf({engine::WhatIf::Change::ScaleOff, scale, {}, {}});
     });
     connect(explorer_, &ExplorerPanel::blurAsked, this, [this] {
-        whatIf({engine::WhatIf::Change::Blur, 0, {}});
+        whatIf({engine::WhatIf::Change::Blur, 0, {}, {}});
     });
     connect(explorer_, &ExplorerPanel::maskAsked, this, [this] {
-        whatIf({engine::WhatIf::Change::MaskTokens, 0, {}});
+        whatIf({engine::WhatIf::Change::MaskTokens, 0, {}, {}});
     });
     connect(explorer_, &ExplorerPanel::contributionsAsked, this, &MainWindow::contributions);
+    connect(explorer_, &ExplorerPanel::flowAsked, this, &MainWindow::flow);
+    connect(explorer_, &ExplorerPanel::depthChanged, this, &MainWindow::showFlow);
     connect(explorer_, &ExplorerPanel::faithfulnessAsked, this, [this] { faithfulness(); });
     connect(explorer_, &ExplorerPanel::stopAsked, this, [this] { runs_->stopAsking(); });
 }
@@ -54,6 +56,7 @@ void MainWindow::setExplorerModel(const std::filesystem::path& modelDir) {
     const QString key = QString::fromStdString(modelDir.string());
     if (key == explorerModel_) return;
     explorer_->clearModel();
+    flow_ = {};
     explorerModel_ = key;
     try {
         explorer_->setModel(engine::loadModelConfig(modelDir));
@@ -157,14 +160,9 @@ void MainWindow::showProbe(const engine::ProbeResult& result, bool second) {
 
 void MainWindow::whatIf(engine::WhatIf change) {
     if (!canAsk()) return;
-    if (change.change != engine::WhatIf::Change::ScaleOff && change.region.width == 0) {
-        const QRect drawn = canvas_->region().toAlignedRect();
-        if (drawn.isEmpty()) {
-            showMessage(tr("Draw a rectangle first (R): it is what will be blurred or left out."));
-            return;
-        }
-        change.region = {drawn.x(), drawn.y(), drawn.width(), drawn.height()};
-    }
+    if (change.change != engine::WhatIf::Change::ScaleOff && change.region.width == 0 &&
+        !chooseRegion(change))
+        return;
     QPointF point = explorePoint();
     if (change.region.width > 0 && !probed_)
         point = {
@@ -187,6 +185,93 @@ void MainWindow::whatIf(engine::WhatIf change) {
             explorerValues_["after"] = after;
         };
     });
+}
+
+/// The drawn rectangle, else the selected annotation.
+bool MainWindow::chooseRegion(engine::WhatIf& change) {
+    QRect box = canvas_->region().toAlignedRect();
+    if (box.isEmpty()) {
+        const Annotation* shape = annotations_->find(annotations_->selected());
+        if (!shape || !shape->hasArea()) {
+            showMessage(
+                tr("Draw a rectangle (R), or select an annotation (B paints one): it is "
+                   "what will be blurred or left out."));
+            return false;
+        }
+        box = shape->bounds().toAlignedRect();
+        const auto add = [&](const QPolygonF& ring) {
+            change.outline.emplace_back();
+            for (const auto& p : ring) change.outline.back().push_back({p.x(), p.y()});
+        };
+        add(shape->outline());
+        for (const auto& hole : shape->holes) add(hole);
+    }
+    change.region = {box.x(), box.y(), box.width(), box.height()};
+    return true;
+}
+
+void MainWindow::flow() {
+    if (!canAsk()) return;
+    const QPointF point = explorePoint();
+    statusBar()->showMessage(tr("Following attention back …"));
+    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, point](
+                                  const engine::Classifier& network, const std::stop_token&) {
+        const auto result = std::make_shared<engine::FlowResult>(
+            engine::flowAt(*image, network, request, point.x(), point.y()));
+        return [this, result] {
+            flow_ = *result;
+            QStringList names;
+            for (const auto& depth : flow_.depths)
+                names << (depth.stage < 0 ? tr("at the input: all on the finest scale")
+                          : &depth == &flow_.depths.back() ? tr("at the readout: every token alike")
+                                                           : tr("before stage %1, block %2")
+                                                                 .arg(depth.stage + 1)
+                                                                 .arg(depth.block + 1));
+            explorer_->setDepths(names);
+            canvas_->setProbeBoxes(
+                {{flow_.context.x, flow_.context.y, flow_.context.width, flow_.context.height}});
+            showFlow(0);
+        };
+    });
+}
+
+void MainWindow::showFlow(int depth) {
+    if (depth < 0 || static_cast<size_t>(depth) >= flow_.depths.size()) return;
+    const auto& now = flow_.depths[static_cast<size_t>(depth)];
+    std::vector<OverlayLayer> before;
+    for (const auto& l : layers_)
+        if (l.id.startsWith("flow")) before.push_back(l);
+    std::erase_if(layers_, [](const OverlayLayer& l) { return l.id.startsWith("flow"); });
+    explorerValues_["depth"] = depth;
+    double all = 0;
+    bool first = true;
+    for (size_t k = 0; k < now.scales.size(); ++k) {
+        const auto& map = now.scales[k];
+        if (map.width == 0) continue;
+        OverlayLayer l;
+        l.id = QString("flow%1").arg(k);
+        const auto old = std::find_if(before.begin(), before.end(),
+                                      [&](const OverlayLayer& b) { return b.id == l.id; });
+        if (old != before.end()) {
+            l = *old;
+        } else {
+            l.colorMap = "magma";
+            l.opacity = 0.7;
+            l.visible = first;
+        }
+        double share = 0;
+        for (float v : map.values)
+            if (!std::isnan(v)) share += v;
+        all += share;
+        explorerValues_[QString("flow%1").arg(k)] = share;
+        l.title = tr("flow %1 (%2 %)").arg(look_.scaleTitle(k)).arg(100 * share, 0, 'f', 0);
+        l.raster = std::make_shared<io::GridRaster>(map);
+        l.rescale();
+        layers_.push_back(l);
+        first = false;
+    }
+    explorerValues_["flow"] = all;
+    applyLayers();
 }
 
 void MainWindow::contributions() {
@@ -216,10 +301,8 @@ void MainWindow::showContributions(const engine::ContributionResult& result) {
         l.band = best;
         l.title = tr("adds to %1, %2").arg(look_.classNames.value(best), look_.scaleTitle(scale));
         l.colorMap = "vik";
-        l.scaleToData();
-        const double most = std::max({std::abs(l.low), std::abs(l.high), 1e-9});
-        l.low = -most;
-        l.high = most;
+        l.isSigned = true;
+        l.rescale();
         l.opacity = 0.7;
         l.visible = true;
         layers_.push_back(l);

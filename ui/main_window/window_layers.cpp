@@ -155,7 +155,7 @@ void MainWindow::showTiles(const engine::LoadedRun& run) {
         um2 = *shownRequest_.resolutionUm * *shownRequest_.resolutionUm;
     else if (image_->info().resolution)
         um2 = image_->info().resolution->umPerPixelX * image_->info().resolution->umPerPixelY;
-    contextsPanel_->setTiles(tiles_, look_, um2);
+    contextsPanel_->setTiles(tiles_, look_, um2, image_);
 }
 
 /// A cell is drawn where any context over it is left by the filter.
@@ -198,9 +198,32 @@ void MainWindow::goToContext(const QRectF& box) {
 void MainWindow::applyLayers() {
     canvas_->setImageVisible(imageVisible_);
     canvas_->setLayers(layers_);
+    views_->setLayers(layers_);
     layersPanel_->setLayers(layers_, imageVisible_);
     explorer_->setLayers(layers_);
     onHover(hover_, hoverInside_);
+}
+
+void MainWindow::moveLayer(const QString& id, int by) {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+        if (layers_[i].id != id) continue;
+        const size_t to = i + static_cast<size_t>(by);  // wraps below 0: too large
+        if (to < layers_.size()) std::swap(layers_[i], layers_[to]);
+        break;
+    }
+    applyLayers();
+    layersPanel_->select(id);
+}
+
+std::vector<OverlayLayer> MainWindow::layersOver(const QString& image) const {
+    const auto runs = engine::findRuns(outFor(image), image.toStdString());
+    if (runs.empty()) return {};
+    try {
+        const auto run = engine::loadRun(runs.front());
+        return makeLayers(run.layers, ModelLook::of(run), {});
+    } catch (const std::exception&) {
+        return {};  // the other image is shown all the same
+    }
 }
 
 OverlayLayer* MainWindow::layer(const QString& id) {
@@ -267,6 +290,7 @@ bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
         if (stain >= 0) look.stain = static_cast<Stain>(stain);
         layersPanel_->adjuster()->setLook(look);
         canvas_->setLook(look);
+        views_->grid()->setLook(look);
         imageVisible_ = changes.value("visible").toBool(imageVisible_);
         applyLayers();
         return true;
@@ -277,6 +301,17 @@ bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
     l->opacity = changes.value("opacity").toDouble(l->opacity);
     l->threshold = changes.value("threshold").toDouble(l->threshold);
     l->colorMap = changes.value("colorMap").toString(l->colorMap);
+    const QStringList blends{"normal", "multiply", "add"};
+    const auto blend = blends.indexOf(changes.value("blend").toString());
+    if (blend >= 0) l->blend = static_cast<OverlayLayer::Blend>(blend);
+    if (changes.contains("raw")) {
+        l->raw = changes.value("raw").toBool();
+        l->rescale();
+    }
+    if (changes.contains("move")) {
+        moveLayer(id, changes.value("move").toInt());
+        l = layer(id);
+    }
     l->smooth = changes.value("smooth").toBool(l->smooth);
     l->invert = changes.value("invert").toBool(l->invert);
     const QJsonValue band = changes.value("band");
@@ -286,6 +321,7 @@ bool MainWindow::setLayer(const QString& id, const QJsonObject& changes) {
     if (!band.isUndefined()) retitle(*l);
     layersPanel_->select(id);
     applyLayers();
+    views_->setSelectedLayer(id);
     return true;
 }
 

@@ -16,11 +16,13 @@
 #include <QMenuBar>
 #include <QMessageBox>
 #include <QMimeData>
+#include <QPainter>
 #include <QPushButton>
 #include <QRegularExpression>
 #include <QScrollArea>
 #include <QSettings>
 #include <QStatusBar>
+#include <QSvgGenerator>
 #include <QTabWidget>
 #include <QTextBlock>
 #include <QTextBrowser>
@@ -88,8 +90,16 @@ void MainWindow::buildCentre() {
     messageBar_->setVisible(false);
     centre_ = new QStackedWidget;
     canvas_ = new Canvas;
+    views_ = new ViewsController(canvas_,
+                                 {cache_, [this](const QString& text) { showMessage(text); },
+                                  [this](const QString& path) { return layersOver(path); },
+                                  [this](QWidget* where, const char* name, const QString& text,
+                                         const QKeySequence& key, std::function<void()> run) {
+                                      return addNamedAction(where, name, text, key, std::move(run));
+                                  }},
+                                 this);
     centre_->addWidget(welcomePage());
-    centre_->addWidget(canvas_);
+    centre_->addWidget(views_->grid());
     layout->addWidget(messageBar_);
     layout->addWidget(centre_, 1);
     setCentralWidget(holder);
@@ -232,10 +242,15 @@ void MainWindow::buildActions() {
         });
     recentMenu_ = file->addMenu(tr("Open &recent"));
     fillRecent();
+    buildProjectActions(file);
     addNamedAction(file, "file.sample", tr("Try the &sample"), {},
                    [this] { openImage(options_.sampleImage); });
     addNamedAction(file, "file.saveView", tr("Save &view as picture …"),
-                   QKeySequence("Ctrl+Shift+S"), [this] { saveView(); });
+                   QKeySequence("Ctrl+Shift+S"), [this] {
+                       const QString path = QFileDialog::getSaveFileName(
+                           this, tr("Save view"), "view.png", tr("PNG (*.png);;SVG (*.svg)"));
+                       if (!path.isEmpty()) saveView(path);
+                   });
     addNamedAction(file, "file.copyView", tr("&Copy view"), QKeySequence("Ctrl+C"),
                    [this] { copyView(); });
     file->addSeparator();
@@ -287,6 +302,14 @@ void MainWindow::buildActions() {
                 : tr("x, y in pixels:"));
         if (!text.isEmpty()) goToText(text);
     });
+    views_->addActions(view);
+    auto* profile =
+        addNamedAction(view, "view.profile", tr("Apply the colour profi&le"), {}, [] {});
+    profile->setCheckable(true);
+    profile->setChecked(true);
+    profile->setToolTip(tr("Colours as the scanner's ICC profile says, where the image has one"));
+    connect(profile, &QAction::toggled, canvas_, &Canvas::setUseProfile);
+    view->addSeparator();
     addNamedAction(view, "view.associated", tr("Label and &macro images …"), {},
                    [this] { showAssociated(); });
     view->addSeparator();
@@ -361,6 +384,8 @@ void MainWindow::buildActions() {
                    [this] { openPalette(); });
     addNamedAction(help, "help.shortcuts", tr("&Keyboard shortcuts …"), QKeySequence("Ctrl+K"),
                    [this] { openShortcuts(); });
+    addNamedAction(view, "view.settings", tr("Se&ttings …"), QKeySequence("Ctrl+,"),
+                   [this] { openSettings(); });
     addNamedAction(help, "help.doctor", tr("&Doctor …"), {}, [this] { openDoctor(); });
     addNamedAction(help, "help.about", tr("&About AtlasScope"), {}, [this] { about(); });
     addNamedAction(this, "tool.none", tr("Cancel the tool"), QKeySequence("Esc"), [this, move] {
@@ -415,6 +440,7 @@ void MainWindow::dropEvent(QDropEvent* event) {
 void MainWindow::setTheme(const QString& name) {
     applyTheme(*qApp, name);
     QSettings().setValue("window/theme", name);
+    settings_.theme = name;
     canvas_->update();
 }
 
@@ -498,11 +524,28 @@ void MainWindow::showAssociated() {
     dialog->open();
 }
 
-void MainWindow::saveView() {
-    const QString path =
-        QFileDialog::getSaveFileName(this, tr("Save view"), "view.png", tr("PNG (*.png)"));
-    if (!path.isEmpty() && !canvas_->grabFramebuffer().save(path))
+bool MainWindow::saveView(const QString& path) {
+    if (!path.endsWith(".svg", Qt::CaseInsensitive)) {
+        if (canvas_->grabFramebuffer().save(path)) return true;
         showMessage(tr("%1: cannot be written").arg(path));
+        return false;
+    }
+    QFile file(path);
+    if (!file.open(QIODevice::WriteOnly)) {
+        showMessage(tr("%1: cannot be written: %2").arg(path, file.errorString()));
+        return false;
+    }
+    QSvgGenerator svg;
+    svg.setOutputDevice(&file);
+    svg.setSize(canvas_->size());
+    svg.setViewBox(canvas_->rect());
+    svg.setTitle(QFileInfo(path_).fileName());
+    svg.setDescription(tr("A view of %1, by AtlasScope").arg(QFileInfo(path_).fileName()));
+    QPainter painter(&svg);
+    painter.drawImage(canvas_->rect(), canvas_->pictureWithoutDecorations());
+    canvas_->decorate(painter);
+    painter.end();
+    return true;
 }
 
 std::vector<QAction*> MainWindow::namedActions() const {

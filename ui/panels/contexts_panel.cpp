@@ -193,6 +193,11 @@ ContextsPanel::ContextsPanel(QWidget* parent) : QWidget(parent) {
     tabs->setObjectName("contexts.tabs");
     tabs->addTab(table_, tr("Contexts"));
     tabs->addTab(areas_, tr("Classes"));
+    gallery_ = new Gallery;
+    tabs->addTab(gallery_, tr("Gallery"));
+    charts_ = new ResultCharts;
+    tabs->addTab(charts_, tr("Histograms"));
+    connect(gallery_, &Gallery::chosen, this, &ContextsPanel::chosen);
     layout->addWidget(tabs, 1);
     const auto choose = [this](const QModelIndex& now) {
         if (!now.isValid() || filling_) return;
@@ -213,12 +218,14 @@ int ContextsPanel::shown() const {
 
 void ContextsPanel::clear() {
     model_->setTiles({}, {});
+    gallery_->clear();
+    charts_->setTiles({}, {});
     all_->setVisible(false);
     empty_->setVisible(true);
 }
 
 void ContextsPanel::setTiles(const std::vector<engine::TileRow>& tiles, const ModelLook& look,
-                             double areaUm2) {
+                             double areaUm2, std::shared_ptr<const io::ColorSource> image) {
     areaUm2_ = areaUm2;
     filling_ = true;
     model_->setTiles(tiles, look);
@@ -233,6 +240,8 @@ void ContextsPanel::setTiles(const std::vector<engine::TileRow>& tiles, const Mo
     filling_ = false;
     fillAreas();
     updateText();
+    gallery_->setTiles(tiles, look, std::move(image));
+    charts_->setTiles(tiles, look);
     all_->setVisible(!tiles.empty());
     empty_->setVisible(tiles.empty());
 }

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "engine/pipeline/run_folder.h"
+#include "ui/panels/gallery.h"
+#include "ui/panels/result_charts.h"
 #include "ui/result_layers.h"
 
 namespace atlas::ui {
@@ -45,14 +47,16 @@ class ContextsPanel : public QWidget {
   public:
     explicit ContextsPanel(QWidget* parent = nullptr);
 
-    /// `areaUm2`: of one level-0 pixel; 0: not known.
-    void setTiles(const std::vector<engine::TileRow>& tiles, const ModelLook& look, double areaUm2);
+    /// `areaUm2`: of one level-0 pixel; 0: not known. `image`: for the gallery.
+    void setTiles(const std::vector<engine::TileRow>& tiles, const ModelLook& look, double areaUm2,
+                  std::shared_ptr<const io::ColorSource> image);
     void clear();
     /// Chooses the next (or previous) row that the filter leaves; wraps around.
     void step(int by);
     int shown() const;
     /// The contexts that the filter leaves, by their number in the run.
     std::vector<bool> kept() const;
+    Gallery* gallery() const { return gallery_; }
     bool filters() const { return shown() != model_->rowCount(); }
 
   Q_SIGNALS:
@@ -69,6 +73,8 @@ class ContextsPanel : public QWidget {
     Filter* proxy_;
     QTableView* table_;
     QTableWidget* areas_;
+    Gallery* gallery_;
+    ResultCharts* charts_;
     QComboBox* class_;
     QSlider *least_, *most_;
     QLabel *text_, *empty_;

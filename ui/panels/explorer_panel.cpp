@@ -126,6 +126,7 @@ ExplorerPanel::ExplorerPanel(QWidget* parent) : QWidget(parent) {
     buildScales(layout);
     buildProbe(layout);
     buildWhatIf(layout);
+    buildFlow(layout);
     buildFaithfulness(layout);
     outer->addWidget(all_);
     outer->addStretch();
@@ -190,10 +191,12 @@ void ExplorerPanel::buildWhatIf(QVBoxLayout* layout) {
     first->addWidget(off);
     layout->addLayout(first);
     auto* second = new QHBoxLayout;
-    auto* blur = namedButton("explorer.blur", tr("Blur rectangle"),
-                             tr("Answer again with the drawn rectangle (R) blurred"));
+    auto* blur = namedButton("explorer.blur", tr("Blur region"),
+                             tr("Answer again with the drawn rectangle (R) or the selected "
+                                "annotation (brush: B) blurred"));
     auto* mask = namedButton("explorer.mask", tr("Leave it out"),
-                             tr("Answer again without the tokens in the drawn rectangle (R)"));
+                             tr("Answer again without the tokens in the drawn rectangle (R) or "
+                                "the selected annotation"));
     auto* gives = namedButton("explorer.contributions", tr("Contributions"),
                               tr("What each place of the context adds to the score of each class"));
     second->addWidget(blur);
@@ -223,6 +226,53 @@ void ExplorerPanel::buildWhatIf(QVBoxLayout* layout) {
     connect(blur, &QPushButton::clicked, this, &ExplorerPanel::blurAsked);
     connect(mask, &QPushButton::clicked, this, &ExplorerPanel::maskAsked);
     connect(gives, &QPushButton::clicked, this, &ExplorerPanel::contributionsAsked);
+}
+
+void ExplorerPanel::buildFlow(QVBoxLayout* layout) {
+    layout->addWidget(heading(tr("Flow over depth")));
+    auto* hint = new QLabel(
+        tr("Attention followed back from the answer through every block, across scales: which "
+           "places it came from."));
+    hint->setWordWrap(true);
+    hint->setProperty("faint", true);
+    layout->addWidget(hint);
+    auto* follow = namedButton("explorer.flow", tr("Follow back"),
+                               tr("Of the context under the probe, or in the middle of the view"));
+    depth_ = new QSlider(Qt::Horizontal);
+    depth_->setObjectName("explorer.depth");
+    depth_->setAccessibleName(tr("Depth"));
+    depth_->setToolTip(tr("From the input (left) to the readout (right)"));
+    depth_->setPageStep(1);
+    auto* row = new QHBoxLayout;
+    row->addWidget(follow);
+    row->addWidget(depth_, 1);
+    layout->addLayout(row);
+    depthText_ = new QLabel;
+    depthText_->setObjectName("explorer.depthText");
+    depthText_->setWordWrap(true);
+    layout->addWidget(depthText_);
+    asking_.push_back(follow);
+    connect(follow, &QPushButton::clicked, this, &ExplorerPanel::flowAsked);
+    connect(depth_, &QSlider::valueChanged, this, [this](int depth) {
+        depthText_->setText(depths_.value(depth));
+        if (!filling_) Q_EMIT depthChanged(depth);
+    });
+    setDepths({});
+}
+
+void ExplorerPanel::setDepths(const QStringList& names) {
+    filling_ = true;
+    depths_ = names;
+    depth_->setRange(0, std::max(0, static_cast<int>(names.size()) - 1));
+    depth_->setValue(0);
+    depth_->setEnabled(!names.isEmpty());
+    depthText_->setText(names.value(0));
+    depthText_->setVisible(!names.isEmpty());
+    filling_ = false;
+}
+
+void ExplorerPanel::setDepth(int depth) {
+    depth_->setValue(depth);
 }
 
 void ExplorerPanel::buildFaithfulness(QVBoxLayout* layout) {
@@ -322,6 +372,7 @@ void ExplorerPanel::clearModel() {
     empty_->setVisible(true);
     changes_->setVisible(false);
     change_->clear();
+    setDepths({});
     showFaithfulness({});
 }
 

@@ -52,6 +52,9 @@ class ExplorerPanel : public QWidget {
 
     void showWhatIf(const engine::WhatIfResult& result, const QStringList& classNames);
     void showFaithfulness(const engine::FaithfulnessResult& result);
+    /// Depths of the slider, the input first; empty: none is known.
+    void setDepths(const QStringList& names);
+    void setDepth(int depth);
     void showProgress(double done);  ///< of faithfulness; below 0: none is measured
     void setBusy(bool busy);
     QString verdict() const { return verdict_->text(); }
@@ -64,6 +67,8 @@ class ExplorerPanel : public QWidget {
     void blurAsked();
     void maskAsked();
     void contributionsAsked();
+    void flowAsked();
+    void depthChanged(int depth);
     void faithfulnessAsked();
     void stopAsked();
 
@@ -75,6 +80,7 @@ class ExplorerPanel : public QWidget {
     void buildScales(class QVBoxLayout* layout);
     void buildProbe(class QVBoxLayout* layout);
     void buildWhatIf(class QVBoxLayout* layout);
+    void buildFlow(class QVBoxLayout* layout);
     void buildFaithfulness(class QVBoxLayout* layout);
     void showCurve(int index);
 
@@ -86,6 +92,9 @@ class ExplorerPanel : public QWidget {
     QComboBox *block_, *head_, *scaleOff_, *curve_;
     QLabel *change_, *verdict_;
     QTableWidget* changes_;
+    QSlider* depth_;
+    QLabel* depthText_;
+    QStringList depths_;
     QProgressBar* bar_;
     QPushButton *measure_, *stop_;
     std::vector<QPushButton*> asking_;

@@ -3,10 +3,15 @@
 
 #include <QFormLayout>
 #include <QHBoxLayout>
+#include <QInputDialog>
+#include <QLineEdit>
 #include <QPainter>
 #include <QPainterPath>
+#include <QRegularExpression>
 #include <algorithm>
 #include <cmath>
+
+#include "io/stain_vectors.h"
 
 namespace atlas::ui {
 namespace {
@@ -75,6 +80,19 @@ ImageAdjuster::ImageAdjuster(QWidget* parent) : QWidget(parent) {
     stain_->setToolTip(tr("One stain of an H&E slide alone, by colour deconvolution"));
     stain_->addItems({tr("all colours"), tr("hematoxylin"), tr("eosin"), tr("residual")});
     form->addRow(tr("Stain"), stain_);
+    vectors_ = new QComboBox;
+    vectors_->setObjectName("adjust.vectors");
+    vectors_->setToolTip(
+        tr("The colours of hematoxylin and eosin: usual ones, those of this image, "
+           "or given ones"));
+    vectors_->addItems({tr("usual colours"), tr("estimated from this image"), tr("given …")});
+    form->addRow(tr("Stain colours"), vectors_);
+    vectorsText_ = new QLabel;
+    vectorsText_->setObjectName("adjust.vectorsText");
+    vectorsText_->setProperty("faint", true);
+    vectorsText_->setWordWrap(true);
+    form->addRow(vectorsText_);
+    connect(vectors_, &QComboBox::activated, this, &ImageAdjuster::useVectors);
     channel_ = new QComboBox;
     channel_->setObjectName("adjust.channel");
     channel_->setToolTip(tr("Which channel the sliders change"));
@@ -145,6 +163,61 @@ void ImageAdjuster::edit() {
     showLook();
     histogram_->setPicture(picture_, look_);
     Q_EMIT edited(look_);
+}
+
+void ImageAdjuster::useVectors(int index) {
+    if (index == 2) {
+        bool good = false;
+        const auto& v = look_.stains.vectors;
+        const auto text = [](const std::array<double, 3>& d) {
+            return QString("%1 %2 %3")
+                .arg(d[0], 0, 'f', 3)
+                .arg(d[1], 0, 'f', 3)
+                .arg(d[2], 0, 'f', 3);
+        };
+        const QString given = QInputDialog::getText(
+            this, tr("Stain colours"),
+            tr("Optical density of hematoxylin / eosin (red green blue each):"), QLineEdit::Normal,
+            text(v[0]) + " / " + text(v[1]), &good);
+        if (good && !setVectors(given)) vectorsText_->setText(tr("not understood: %1").arg(given));
+        return;
+    }
+    vectorsText_->clear();
+    look_.stains = StainVectors();
+    if (index == 1) {
+        const QImage rgba = picture_.convertToFormat(QImage::Format_RGBA8888);
+        io::RgbaImage small(rgba.width(), rgba.height());
+        for (int y = 0; y < rgba.height(); ++y)
+            std::copy_n(rgba.constScanLine(y), 4 * rgba.width(), small.pixel(0, y));
+        const auto pair = io::estimateStains(small);
+        if (pair) {
+            look_.stains = StainVectors((*pair)[0], (*pair)[1]);
+        } else {
+            vectorsText_->setText(
+                tr("This image does not show two stains: the usual colours stay."));
+            vectors_->setCurrentIndex(0);
+        }
+    }
+    edit();
+}
+
+bool ImageAdjuster::setVectors(const QString& text) {
+    static const QRegularExpression number(R"(\d*\.?\d+)");
+    std::array<double, 6> v{};
+    size_t count = 0;
+    for (auto it = number.globalMatch(text); it.hasNext(); ++count) {
+        const double value = it.next().captured().toDouble();
+        if (count < v.size()) v[count] = value;
+    }
+    const std::array<double, 3> h{v[0], v[1], v[2]}, e{v[3], v[4], v[5]};
+    const double across = std::abs(h[0] * e[1] - h[1] * e[0]) +
+                          std::abs(h[1] * e[2] - h[2] * e[1]) + std::abs(h[2] * e[0] - h[0] * e[2]);
+    if (count != v.size() || across < 1e-3) return false;
+    look_.stains = StainVectors(h, e);
+    vectors_->setCurrentIndex(2);
+    vectorsText_->setText(text);
+    edit();
+    return true;
 }
 
 void ImageAdjuster::usePreset(int index) {

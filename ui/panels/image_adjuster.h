@@ -39,6 +39,9 @@ class ImageAdjuster : public QWidget {
     /// A small picture of the image, for the histogram.
     void setPicture(const QImage& picture);
 
+    /// Two optical densities in words, as the user gives them: "0.65 0.70 0.29 / 0.22 0.80 0.56".
+    bool setVectors(const QString& text);
+
   Q_SIGNALS:
     void edited(atlas::ui::ImageLook look);
 
@@ -47,7 +50,10 @@ class ImageAdjuster : public QWidget {
     void edit();
     void usePreset(int index);
 
-    QComboBox *channel_, *stain_, *preset_;
+    void useVectors(int index);
+
+    QComboBox *channel_, *stain_, *preset_, *vectors_;
+    QLabel* vectorsText_;
     QSlider *brightness_, *contrast_, *gamma_;
     std::array<QLabel*, 3> texts_;
     Histogram* histogram_;

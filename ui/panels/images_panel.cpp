@@ -93,21 +93,29 @@ ImagesPanel::~ImagesPanel() {
 }
 
 void ImagesPanel::setFolder(const QString& folder) {
+    QStringList images;
+    for (const auto& entry : QDir(folder).entryInfoList(QDir::Files, QDir::Name))
+        if (io::looksLikeImage(entry.filePath().toStdString())) images << entry.filePath();
+    setImages(QDir(folder).dirName(), images);
+    if (images.isEmpty()) title_->setText(tr("%1 holds no images that can be read").arg(folder));
     folder_ = folder;
+}
+
+void ImagesPanel::setImages(const QString& title, const QStringList& images) {
+    folder_.clear();
     thumbnails_.request_stop();
     if (thumbnails_.joinable()) thumbnails_.join();
     list_->clear();
-    for (const auto& entry : QDir(folder).entryInfoList(QDir::Files, QDir::Name)) {
-        if (!io::looksLikeImage(entry.filePath().toStdString())) continue;
-        auto* item = new QListWidgetItem(entry.fileName(), list_);
-        item->setData(kPath, entry.filePath());
+    for (const auto& image : images) {
+        auto* item = new QListWidgetItem(QFileInfo(image).fileName(), list_);
+        item->setData(kPath, image);
         QPixmap blank(kThumbnailPx, kThumbnailPx);
         blank.fill(Qt::transparent);
         item->setIcon(QIcon(blank));
     }
-    title_->setText(list_->count()
-                        ? tr("%1: %n image(s)", nullptr, list_->count()).arg(QDir(folder).dirName())
-                        : tr("%1 holds no images that can be read").arg(folder));
+    title_->setText(images.isEmpty()
+                        ? tr("%1: no images yet. Open one, or drop some here.").arg(title)
+                        : tr("%1: %n image(s)", nullptr, list_->count()).arg(title));
     queueAll_->setEnabled(list_->count() > 0);
     loadThumbnails();
 }

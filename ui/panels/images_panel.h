@@ -18,6 +18,8 @@ class ImagesPanel : public QWidget {
     ~ImagesPanel() override;
 
     void setFolder(const QString& folder);
+    /// A list of a project, under its name.
+    void setImages(const QString& title, const QStringList& images);
     QString folder() const { return folder_; }
     QStringList images() const;
     QStringList chosen() const;

@@ -5,6 +5,7 @@
 #include <QVBoxLayout>
 #include <algorithm>
 
+#include "ui/panels/controls.h"
 #include "ui/viewer/color_maps.h"
 
 namespace atlas::ui {
@@ -22,13 +23,23 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     list_->setToolTip(tr("Tick to show; V prediction, H attention, , and . next scale"));
     list_->setMinimumHeight(110);
     layout->addWidget(list_, 1);
+    up_ = namedButton("layers.up", tr("Up"), tr("Draw the selected layer over the next one"));
+    down_ =
+        namedButton("layers.down", tr("Down"), tr("Draw the selected layer under the one before"));
+    auto* order = new QHBoxLayout;
+    order->addWidget(up_);
+    order->addWidget(down_);
+    order->addStretch();
+    layout->addLayout(order);
+    connect(up_, &QPushButton::clicked, this, [this] { Q_EMIT moveAsked(selected(), 1); });
+    connect(down_, &QPushButton::clicked, this, [this] { Q_EMIT moveAsked(selected(), -1); });
     empty_ = new QLabel(
         tr("The prediction and one attention map a scale will be here when a run starts."));
     empty_->setWordWrap(true);
     empty_->setProperty("faint", true);
     layout->addWidget(empty_);
     settings_ = new QWidget;
-    auto* form = new QFormLayout(settings_);
+    auto* form = form_ = new QFormLayout(settings_);
     form->setContentsMargins(0, 0, 0, 0);
     const auto slider = [&](const char* name, const QString& title, const QString& tip,
                             QLabel*& text) {
@@ -43,6 +54,7 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
         row->addWidget(control, 1);
         row->addWidget(text);
         form->addRow(title, row);
+        thresholdRow_ = row;  // the last one
         return control;
     };
     opacity_ = slider("layers.opacity", tr("Opacity"),
@@ -58,6 +70,16 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     map_->setToolTip(tr("Colour map of the selected layer"));
     map_->addItems(colorMapNames());
     form->addRow(tr("Colours"), map_);
+    scaling_ = new QComboBox;
+    scaling_->setObjectName("layers.scaling");
+    scaling_->setToolTip(tr("Which values the ends of the colour map stand for"));
+    scaling_->addItems({tr("2 to 98 % of the values"), tr("the values themselves")});
+    form->addRow(tr("Range"), scaling_);
+    blend_ = new QComboBox;
+    blend_->setObjectName("layers.blend");
+    blend_->setToolTip(tr("How the layer meets what is under it"));
+    blend_->addItems({tr("covers"), tr("multiplies (keeps dark detail)"), tr("adds light")});
+    form->addRow(tr("Blend"), blend_);
     smooth_ = new QCheckBox(tr("smooth"));
     smooth_->setObjectName("layers.smooth");
     smooth_->setToolTip(tr("Interpolate between cells instead of showing them as blocks"));
@@ -68,12 +90,22 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     ticks->addWidget(smooth_);
     ticks->addWidget(invert_);
     ticks->addStretch();
-    form->addRow(QString(), ticks);
+    ticks_ = new QWidget;
+    ticks->setContentsMargins(0, 0, 0, 0);
+    ticks_->setLayout(ticks);
+    form->addRow(QString(), ticks_);
     layout->addWidget(settings_);
     settings_->setVisible(false);
     imageSettings_ = new QWidget;
-    auto* imageForm = new QFormLayout(imageSettings_);
+    auto* imageForm = imageForm_ = new QFormLayout(imageSettings_);
     imageForm->setContentsMargins(0, 0, 0, 0);
+    mapping_ = new QComboBox;
+    mapping_->setObjectName("layers.mapping");
+    mapping_->setToolTip(tr("Which bands make the colours of the screen"));
+    mapping_->addItems({tr("true colour"), tr("false colour (infrared)"), tr("single band"),
+                        tr("index (a - b) / (a + b)"), tr("chosen below")});
+    imageForm->addRow(tr("Bands"), mapping_);
+    connect(mapping_, &QComboBox::activated, this, &LayersPanel::useMapping);
     const std::array<QString, 3> titles{tr("Red"), tr("Green"), tr("Blue")};
     for (size_t c = 0; c < channels_.size(); ++c) {
         channels_[c] = new QComboBox;
@@ -84,28 +116,34 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
     stretch_ = new QComboBox;
     stretch_->setObjectName("layers.stretch");
     stretch_->setToolTip(tr("How values become brightness; nodata is left out"));
-    stretch_->addItems(
-        {tr("none (0 to 255)"), tr("2 to 98 % of the values"), tr("smallest to largest")});
+    stretch_->addItems({tr("none (0 to 255)"), tr("2 to 98 % of the image"),
+                        tr("smallest to largest"), tr("as given"), tr("2 to 98 % of the view")});
     imageForm->addRow(tr("Stretch"), stretch_);
     adjuster_ = new ImageAdjuster;
     imageForm->addRow(adjuster_);
     layout->addWidget(imageSettings_);
     imageSettings_->setVisible(false);
-    const auto emitDisplay = [this] {
-        if (filling_) return;
-        for (size_t c = 0; c < channels_.size(); ++c)
-            display_.bands[c] = channels_[c]->currentIndex();
-        display_.stretch = static_cast<io::Stretch>(stretch_->currentIndex());
-        Q_EMIT displayEdited(display_);
-    };
-    for (auto* channel : channels_) connect(channel, &QComboBox::activated, this, emitDisplay);
-    connect(stretch_, &QComboBox::activated, this, emitDisplay);
+    for (auto* channel : channels_)
+        connect(channel, &QComboBox::activated, this, &LayersPanel::emitDisplay);
+    connect(stretch_, &QComboBox::activated, this, &LayersPanel::emitDisplay);
+    connect(blend_, &QComboBox::currentIndexChanged, this, [this](int v) {
+        edit([v](OverlayLayer& l) { l.blend = static_cast<OverlayLayer::Blend>(v); });
+    });
+    connect(scaling_, &QComboBox::activated, this, [this](int v) {
+        edit([v](OverlayLayer& l) {
+            l.raw = v == 1;
+            l.rescale();
+        });
+    });
     connect(list_, &QListWidget::itemChanged, this, [this](QListWidgetItem* item) {
         if (!filling_)
             Q_EMIT visibilityChanged(item->data(Qt::UserRole).toString(),
                                      item->checkState() == Qt::Checked);
     });
-    connect(list_, &QListWidget::currentRowChanged, this, &LayersPanel::showSettings);
+    connect(list_, &QListWidget::currentRowChanged, this, [this] {
+        showSettings();
+        if (!filling_) Q_EMIT selectionChanged(selected());
+    });
     connect(opacity_, &QSlider::valueChanged, this,
             [this](int v) { edit([v](OverlayLayer& l) { l.opacity = v / 100.0; }); });
     connect(threshold_, &QSlider::valueChanged, this, [this](int v) {
@@ -127,7 +165,9 @@ LayersPanel::LayersPanel(QWidget* parent) : QWidget(parent) {
 void LayersPanel::setLayers(const std::vector<OverlayLayer>& layers, bool imageVisible) {
     filling_ = true;
     const QString before = selected();
-    const bool rebuilt = list_->count() != static_cast<int>(layers.size()) + 1;
+    bool rebuilt = list_->count() != static_cast<int>(layers.size()) + 1;
+    for (size_t i = 0; !rebuilt && i < layers.size(); ++i)
+        rebuilt = list_->item(static_cast<int>(i) + 1)->data(Qt::UserRole) != layers[i].id;
     layers_ = layers;
     if (rebuilt) list_->clear();
     const auto put = [&](int row, const QString& id, const QString& title, bool visible) {
@@ -149,15 +189,95 @@ void LayersPanel::setLayers(const std::vector<OverlayLayer>& layers, bool imageV
     showSettings();
 }
 
-void LayersPanel::setDisplay(const QStringList& bandNames, const io::DisplaySettings& settings) {
+LayersPanel::Mapping LayersPanel::mappingNow() const {
+    const auto& b = display_.bands;
+    if (display_.mixing == io::BandMixing::Index) return Index;
+    if (b[0] == b[1] && b[1] == b[2]) return Single;
+    if (b == trueColor_) return TrueColor;
+    if (vegetation_ && b == std::array<int, 3>{(*vegetation_)[0], (*vegetation_)[1], trueColor_[1]})
+        return FalseColor;
+    return Custom;
+}
+
+void LayersPanel::useMapping(int mapping) {
+    const int bands = channels_[0]->count();
+    display_.mixing = io::BandMixing::Color;
+    switch (mapping) {
+        case TrueColor:
+            display_.bands = trueColor_;
+            break;
+        case FalseColor:
+            display_.bands =
+                vegetation_
+                    ? std::array<int, 3>{(*vegetation_)[0], (*vegetation_)[1], trueColor_[1]}
+                    : std::array<int, 3>{std::min(3, bands - 1), trueColor_[0], trueColor_[1]};
+            break;
+        case Single:
+            display_.bands.fill(display_.bands[0]);
+            break;
+        case Index:
+            display_.mixing = io::BandMixing::Index;
+            display_.stretch = io::Stretch::None;
+            stretch_->setCurrentIndex(0);
+            if (vegetation_)
+                display_.bands = {(*vegetation_)[0], (*vegetation_)[1], (*vegetation_)[1]};
+            else
+                display_.bands = {std::min(3, bands - 1), 0, 0};
+            break;
+        default:
+            break;
+    }
+    filling_ = true;
+    for (size_t c = 0; c < channels_.size(); ++c) channels_[c]->setCurrentIndex(display_.bands[c]);
+    filling_ = false;
+    showChannels();
+    emitDisplay();
+}
+
+/// As many choices of bands as the mapping has.
+void LayersPanel::showChannels() {
+    const Mapping mapping = mappingNow();
+    mapping_->setCurrentIndex(mapping);
+    const std::array<QString, 3> titles =
+        mapping == Index    ? std::array<QString, 3>{tr("a"), tr("b"), {}}
+        : mapping == Single ? std::array<QString, 3>{tr("Band"), {}, {}}
+                            : std::array<QString, 3>{tr("Red"), tr("Green"), tr("Blue")};
+    for (size_t c = 0; c < channels_.size(); ++c) {
+        channels_[c]->setVisible(!titles[c].isEmpty());
+        if (auto* label = qobject_cast<QLabel*>(imageForm_->labelForField(channels_[c]))) {
+            label->setText(titles[c]);
+            label->setVisible(!titles[c].isEmpty());
+        }
+    }
+}
+
+void LayersPanel::emitDisplay() {
+    if (filling_) return;
+    const bool single = mapping_->currentIndex() == Single;
+    for (size_t c = 0; c < channels_.size(); ++c)
+        display_.bands[c] = channels_[single ? 0 : c]->currentIndex();
+    const bool ofView = stretch_->currentIndex() == stretch_->count() - 1;
+    display_.stretch =
+        ofView ? io::Stretch::Percentile : static_cast<io::Stretch>(stretch_->currentIndex());
+    if (!ofView) display_.stretchArea = {};
+    Q_EMIT displayEdited(display_, ofView);
+}
+
+void LayersPanel::setDisplay(const QStringList& bandNames, const io::DisplaySettings& settings,
+                             const std::optional<std::array<int, 2>>& vegetation,
+                             const std::array<int, 3>& trueColor) {
     filling_ = true;
     display_ = settings;
+    vegetation_ = vegetation;
+    trueColor_ = trueColor;
     for (size_t c = 0; c < channels_.size(); ++c) {
         channels_[c]->clear();
         channels_[c]->addItems(bandNames);
         channels_[c]->setCurrentIndex(settings.bands[c]);
     }
-    stretch_->setCurrentIndex(std::min(static_cast<int>(settings.stretch), stretch_->count() - 1));
+    stretch_->setCurrentIndex(settings.stretchArea.empty() ? static_cast<int>(settings.stretch)
+                                                           : stretch_->count() - 1);
+    showChannels();
     filling_ = false;
     showSettings();
 }
@@ -177,10 +297,16 @@ void LayersPanel::showSettings() {
         return l.id == id && !id.isEmpty();
     });
     settings_->setVisible(layer != layers_.end());
+    up_->setEnabled(layer != layers_.end() && layer + 1 != layers_.end());
+    down_->setEnabled(layer != layers_.end() && layer != layers_.begin());
     imageSettings_->setVisible(id.isEmpty() && list_->currentItem() && channels_[0]->count() > 0);
     if (layer == layers_.end()) return;
     filling_ = true;
     const bool magnitude = layer->kind == OverlayLayer::Kind::Magnitude;
+    for (QWidget* row : {static_cast<QWidget*>(map_), static_cast<QWidget*>(scaling_), ticks_})
+        form_->setRowVisible(row, magnitude);
+    form_->setRowVisible(thresholdRow_, magnitude);
+    form_->setRowVisible(band_, magnitude && layer->raster && layer->raster->bands > 1);
     opacity_->setValue(static_cast<int>(layer->opacity * 100 + 0.5));
     opacityText_->setText(QString("%1 %").arg(opacity_->value()));
     threshold_->setEnabled(magnitude);
@@ -205,6 +331,9 @@ void LayersPanel::showSettings() {
     }
     map_->setEnabled(magnitude);
     map_->setCurrentText(layer->colorMap);
+    scaling_->setEnabled(magnitude);
+    scaling_->setCurrentIndex(layer->raw ? 1 : 0);
+    blend_->setCurrentIndex(static_cast<int>(layer->blend));
     smooth_->setEnabled(magnitude);
     invert_->setEnabled(magnitude);
     smooth_->setChecked(layer->smooth && magnitude);

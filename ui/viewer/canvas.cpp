@@ -161,6 +161,12 @@ void Canvas::goTo(const QPointF& centre, double scale) {
     changed();
 }
 
+void Canvas::follow(const ViewTransform& other, const ViewLink& link) {
+    fitPending_ = false;
+    link.apply(other, transform_);
+    changed();
+}
+
 void Canvas::showBox(const QRectF& box) {
     const QSizeF view = transform_.viewSize();
     goTo(box.center(), 0.6 * std::min(view.width() / std::max(1.0, box.width()),
@@ -335,7 +341,8 @@ bool Canvas::onSwipeLine(const QPointF& p) const {
 }
 
 QRectF Canvas::minimapRect() const {
-    const QSizeF size = transform_.imageSize().scaled(kMinimapPx, kMinimapPx, Qt::KeepAspectRatio);
+    const double most = std::min(kMinimapPx, std::max(60.0, 0.22 * width()));
+    const QSizeF size = transform_.imageSize().scaled(most, most, Qt::KeepAspectRatio);
     return QRectF(width() - size.width() - 12, height() - size.height() - 12, size.width(),
                   size.height());
 }

@@ -63,6 +63,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     /// Clockwise degrees; the middle of the view stays.
     void setRotation(double degrees);
     void goTo(const QPointF& centre, double scale);
+    /// Shows what another view shows: `link` leads from its image to this one.
+    void follow(const ViewTransform& other, const ViewLink& link);
     /// With room around it.
     void showBox(const QRectF& box);
     void zoomBy(double factor);

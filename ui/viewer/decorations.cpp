@@ -13,6 +13,7 @@ namespace atlas::ui {
 namespace {
 
 constexpr double kMargin = 12, kPad = 8, kLine = 18, kSwatch = 12, kLegendWidth = 210;
+constexpr double kNarrow = 620;
 constexpr int kMaxEntries = 14;
 const QColor kPlate(20, 20, 22, 205), kInk(238, 238, 238);
 
@@ -115,15 +116,18 @@ void drawScaleBar(QPainter& painter, const QRectF& view, double umPerViewPixel, 
     if (!(umPerViewPixel > 0) || !std::isfinite(umPerViewPixel)) return;
     const double um = scaleBarLengthUm(umPerViewPixel), length = um / umPerViewPixel;
     const QString text = QString::fromStdString(engine::lengthText(um, ground));
-    const QRectF plateRect(view.width() / 2 - length / 2 - 12, view.height() - 46, length + 24, 34);
+    // Below the middle; in a narrow view legend and minimap leave no room there.
+    const bool narrow = view.width() < kNarrow;
+    const double left = narrow ? kMargin : view.width() / 2 - length / 2 - 12,
+                 top = narrow ? kMargin : view.height() - 46;
+    const QRectF plateRect(left, top, length + 24, 34);
     painter.setPen(Qt::NoPen);
     painter.setBrush(kPlate);
     painter.drawRoundedRect(plateRect, 4, 4);
     painter.setPen(kInk);
     painter.drawText(QRectF(plateRect.x(), plateRect.y() + 3, plateRect.width(), 18),
                      Qt::AlignCenter, text);
-    painter.fillRect(QRectF(view.width() / 2 - length / 2, plateRect.bottom() - 9, length, 4),
-                     kInk);
+    painter.fillRect(QRectF(left + 12, plateRect.bottom() - 9, length, 4), kInk);
 }
 
 void drawMinimap(QPainter& painter, const QRectF& area, const QImage& picture,

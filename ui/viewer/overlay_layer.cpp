@@ -55,21 +55,24 @@ float OverlayLayer::valueAt(double x, double y) const {
     return raster->at(band, column, row);
 }
 
-void OverlayLayer::scaleRaw() {
-    float least = 0, most = 0;
-    const size_t count = static_cast<size_t>(raster->width) * raster->height;
-    for (size_t i = 0; i < count; ++i) {
-        const float value = raster->values[static_cast<size_t>(band) * count + i];
-        if (std::isnan(value)) continue;
-        least = std::min(least, value);
-        most = std::max(most, value);
-    }
-    if (least < 0) {  // signed: the middle of the map stays at zero
-        high = std::max(most, -least);
-        low = -high;
-    } else {
-        low = 0;
+void OverlayLayer::rescale() {
+    if (raw) {
+        float least = 0, most = 0;
+        const size_t count = static_cast<size_t>(raster->width) * raster->height;
+        for (size_t i = 0; i < count; ++i) {
+            const float value = raster->values[static_cast<size_t>(band) * count + i];
+            if (std::isnan(value)) continue;
+            least = std::min(least, value);
+            most = std::max(most, value);
+        }
+        low = least;
         high = most <= 1 && (id == "probability" || id == "mass") ? 1 : most;
+    } else {
+        scaleToData();
+    }
+    if (isSigned) {
+        high = std::max(std::abs(low), std::abs(high));
+        low = -high;
     }
     if (!(high > low)) high = low + 1e-6;
 }

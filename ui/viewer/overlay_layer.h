@@ -25,6 +25,8 @@ struct OverlayLayer {
     std::vector<QColor> colors;  ///< for Classes
     QString colorMap = "viridis";
     double low = 0, high = 1;  ///< values at the ends of the colour map
+    bool raw = false;          ///< Magnitude: low and high from the values, not from percentiles
+    bool isSigned = false;     ///< Magnitude: zero stays in the middle of the map
     double threshold = 0;      ///< Magnitude: values below are transparent; 0: none are
     double opacity = 0.5;
     Blend blend = Blend::Normal;
@@ -45,8 +47,9 @@ struct OverlayLayer {
     float valueAt(double x, double y) const;
     /// low and high from the 2nd and 98th percentile of the band.
     void scaleToData();
-    /// low and high of the values themselves: 0 to 1 where they are shares, else the largest.
-    void scaleRaw();
+    /// low and high as `raw` and `isSigned` have it; raw: from 0 to 1 where the values are shares,
+    /// else to the largest.
+    void rescale();
 };
 
 }  // namespace atlas::ui

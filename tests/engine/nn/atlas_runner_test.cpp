@@ -195,6 +195,90 @@ TEST(Runner, ProbeGivesTheWeightsOfOneToken) {
     EXPECT_NEAR(sum, 1, 1e-4);
 }
 
+double sumOf(const FlowDepth& depth) {
+    double sum = 0;
+    for (const auto& map : depth.maps)
+        for (float v : map) {
+            EXPECT_GE(v, 0);
+            sum += v;
+        }
+    return sum;
+}
+
+// With one scale the flow is the product of (identity + attention) / 2 of every block.
+TEST(Flow, OfOneScaleIsTheProductOfTheAttentionMatrices) {
+    const at::NoGradGuard noGradient;
+    Pair pair(tinyConfig(WindowMapping::Nested));
+    const at::Tensor image = at::randn({1, 3, 112, 128});  // 7 x 8 tokens
+    RunnerRequest asked;
+    asked.flow = true;
+    const RunnerOutput output = pair.runner.run(image, {}, asked);
+    at::Tensor flow = at::zeros({64}, at::kDouble);
+    flow.slice(0, 0, 56).fill_(1.0 / 56);
+    for (int64_t stage = 2; stage >= 0; --stage)
+        for (int64_t block = pair.config.stages[static_cast<size_t>(stage)].depth - 1; block >= 0;
+             --block) {
+            at::Tensor weights = at::zeros({64, 64}, at::kDouble);
+            for (int64_t token = 0; token < 56; ++token) {
+                RunnerRequest probe;
+                probe.probe = ProbePoint{0, token / 8, token % 8, stage, block, -1};
+                const Trace trace = pair.runner.run(image, {}, probe).trace;
+                weights[token].copy_(
+                    trace.at("stage" + std::to_string(stage) + ".probe.k0").reshape({64}));
+            }
+            flow = flow / 2 + at::matmul(weights.t(), flow) / 2;
+        }
+    ASSERT_EQ(output.flow.size(), 6u);  // five blocks and the readout: the input is the first block
+    std::vector<float> input = output.flow[0].maps[0];
+    const at::Tensor mine = at::from_blob(input.data(), {64}, at::kFloat).to(at::kDouble);
+    EXPECT_LE((mine - flow).abs().max().item<double>(), 1e-6);
+    EXPECT_NEAR(flow.sum().item<double>(), 1, 1e-6);
+}
+
+TEST(Flow, KeepsItsSumThroughScalesStagesAndMasks) {
+    const at::NoGradGuard noGradient;
+    for (auto mapping : {WindowMapping::Nested, WindowMapping::Raster}) {
+        Pair pair(tinyConfig(mapping));
+        const at::Tensor image = at::randn({1, 3, 1000, 700});
+        at::Tensor mask = at::ones({1, 63, 44}, at::kByte);
+        mask.slice(1, 10, 30).slice(2, 5, 40).fill_(0);
+        RunnerRequest asked;
+        asked.flow = true;
+        asked.attention = true;
+        const RunnerOutput output = pair.runner.run(image, mask, asked);
+        ASSERT_EQ(output.flow.size(), 7u);  // the input, five blocks, the readout
+        for (const auto& depth : output.flow) EXPECT_NEAR(sumOf(depth), 1, 1e-5) << depth.stage;
+        EXPECT_EQ(output.flow[0].stage, -1);
+        EXPECT_TRUE(output.flow[0].maps[1].empty());
+        EXPECT_TRUE(output.flow[3].maps[0].empty());  // stage 1 is without the finest scale
+        const auto& finest = output.flow[0].maps[0];
+        double inside = 0;
+        for (int64_t y = 0; y < 64; ++y)
+            for (int64_t x = 0; x < 64; ++x) {
+                const bool valid = y < 63 && x < 44 && !(y >= 10 && y < 30 && x >= 5 && x < 40);
+                if (!valid) {
+                    EXPECT_EQ(finest[static_cast<size_t>(y * 64 + x)], 0) << y << " " << x;
+                } else {
+                    inside += finest[static_cast<size_t>(y * 64 + x)];
+                }
+            }
+        EXPECT_NEAR(inside, 1, 1e-5);
+        // What was recorded is the attention that the golden data check: received by each key.
+        for (const bool up : {false, true}) {
+            const at::Tensor map = output.trace.at(up ? "stage0.attention.received_up.q1.k0"
+                                                      : "stage0.attention.received.q0.k0")[0];
+            at::Tensor sum = at::zeros({64 * 64}, at::kDouble);
+            for (const auto& window : output.attention->windows(0, 1, up, up ? 1 : 0))
+                for (size_t k = 0; k < window.keys.size(); ++k) {
+                    if (window.keys[k].scale != 0) continue;
+                    for (size_t q = 0; q < window.queries.size(); ++q)
+                        sum[window.keys[k].place] += window.weights[q * window.keys.size() + k];
+                }
+            EXPECT_LE((sum.view({64, 64}) - map).abs().max().item<double>(), 1e-4) << up;
+        }
+    }
+}
+
 TEST(Runner, ContributionsSumToTheLogits) {
     const at::NoGradGuard noGradient;
     Pair pair(tinyConfig(WindowMapping::Nested));

@@ -47,6 +47,52 @@ TEST(Explain, ContributionsSumToTheLogits) {
     EXPECT_NEAR(result.maps[0].cellWidth * result.maps[0].width, 1024, 1e-6);
 }
 
+TEST(Explain, FlowLiesOnTheContextAndSumsToOne) {
+    const auto image = sceneImage(kScene);
+    const auto classifier = scenes();
+    const auto flow = flowAt(*image, *classifier, sceneRequest({}, kScene), 1500, 2500);
+    EXPECT_EQ(flow.context.x, 1024);
+    ASSERT_GT(flow.depths.size(), 3u);
+    for (const auto& depth : flow.depths) {
+        double sum = 0;
+        for (const auto& map : depth.scales)
+            for (float v : map.values) sum += v;
+        EXPECT_NEAR(sum, 1, 1e-4);
+    }
+    EXPECT_EQ(flow.depths.front().scales[0].width, 64);
+    EXPECT_EQ(flow.depths.front().scales[1].width, 0);
+    EXPECT_DOUBLE_EQ(flow.depths.front().scales[0].x, 1024);
+}
+
+TEST(Explain, ADrawnShapeIsBlurredInsideItsOutlineAlone) {
+    const auto image = sceneImage(kScene);
+    const auto classifier = scenes();
+    const RunRequest request = sceneRequest({}, kScene);
+    const ContextView view = contextAt(*image, classifier->config(), request, 100, 100);
+    WhatIf change;
+    change.region = {200, 200, 400, 400};
+    change.outline = {{{200, 200}, {600, 200}, {200, 600}}, {{250, 250}, {300, 250}, {250, 300}}};
+    const auto result = whatIf(*image, *classifier, request, change, 100, 100);
+    EXPECT_NE(result.change.find("drawn shape"), std::string::npos);
+    // By hand: the triangle without its hole; pixels on the border may go either way.
+    ContextPixels changed = view.pixels;
+    const ContextPixels soft = blurred(view.pixels, 1024);
+    for (int y = 0; y < 1024; ++y)
+        for (int x = 0; x < 1024; ++x) {
+            const bool inside = x >= 200 && y >= 200 && x + y <= 800;
+            const bool hole = x > 250 && y > 250 && x + y < 550;
+            const auto i = static_cast<size_t>(4 * (y * 1024 + x));
+            if (inside && !hole)
+                for (size_t c = 0; c < 4; ++c) changed.rgba[i + c] = soft.rgba[i + c];
+        }
+    const auto expected = classifier->classify({changed}, false).at(0).probabilities;
+    for (size_t c = 0; c < expected.size(); ++c) EXPECT_NEAR(result.after[c], expected[c], 0.01);
+    change.change = WhatIf::Change::MaskTokens;
+    EXPECT_FALSE(whatIf(*image, *classifier, request, change, 100, 100).after.empty());
+    change.outline = {{{1e9, 1e9}, {2e9, 1e9}, {1e9, 2e9}}};
+    EXPECT_THROW(whatIf(*image, *classifier, request, change, 100, 100), std::runtime_error);
+}
+
 TEST(Explain, WhatIfIsTheNetworkRunAgain) {
     const auto image = sceneImage(kScene);
     const auto classifier = scenes();
