@@ -18,7 +18,8 @@ void initialiseGdal() {
         CPLSetConfigOption("OPJ_NUM_THREADS", "1");
         CPLSetConfigOption("GDAL_HTTP_TIMEOUT", "20");
         CPLSetConfigOption("GDAL_HTTP_CONNECTTIMEOUT", "10");
-        CPLSetConfigOption("GDAL_HTTP_MAX_RETRY", "2");
+        CPLSetConfigOption("GDAL_HTTP_MAX_RETRY", "1");
+        CPLSetConfigOption("GDAL_HTTP_RETRY_DELAY", "0.5");
     });
 }
 
