@@ -23,29 +23,38 @@ void main() {
     gl_Position = vec4(p.x / view.x * 2.0, -p.y / view.y * 2.0, 0.0, 1.0);
 })";
 
-// Everything that the user may change without reading anything again: the look of the image (mode
-// 0; 3 where it is shown as it is), class colours (1) and magnitudes through a colour map (2).
-// Values that are missing are kMissing. Colours leave with premultiplied alpha; a layer that
-// multiplies leaves white where it is clear.
-constexpr const char* kFragmentShader = R"(#version 330 core
+// Everything that the user may change without reading anything again. One program for each of: the
+// image as it is (PLAIN) or with a look (LOOK), class colours (CLASSES), magnitudes through a
+// colour map as blocks (BLOCKS) or between cells (SMOOTH): where OpenGL is software, a branch that
+// is not taken costs as much as one that is. Values that are missing are kMissing. Colours leave
+// with premultiplied alpha; a layer that multiplies leaves white where it is clear.
+constexpr const char* kFragmentShader = R"(
 in vec2 uv;
 uniform sampler2D picture;
-uniform sampler2D colors;
+uniform float opacity;
+out vec4 color;
+#ifdef CLIPPED
+uniform int clipKind;
+uniform vec4 clip;          // x, y, radius, height of the frame buffer
+
+bool clippedAway() {
+    vec2 at = vec2(gl_FragCoord.x, clip.w - gl_FragCoord.y);
+    if (clipKind == 1) return at.x >= clip.x;
+    if (clipKind == 2) return at.x < clip.x;
+    if (clipKind == 3) return distance(at, clip.xy) > clip.z;
+    if (clipKind == 4) return distance(at, clip.xy) <= clip.z;
+    return false;
+}
+#endif
+
+#if defined(PLAIN) || defined(LOOK)
+#ifdef LOOK
 uniform sampler3D profile;
 uniform bool profiled;
-uniform int mode;
-uniform bool multiplies;
-uniform float opacity;
 uniform vec3 brightness, contrast, gamma;
 uniform int stain;          // 0: all
 uniform mat3 stainInverse;  // columns: weights of the optical density for each stain
 uniform vec3 stainColor;    // its optical density
-uniform float low, high, threshold;
-uniform bool smoothly;
-uniform int clipKind;
-uniform vec4 clip;          // x, y, radius, height of the frame buffer
-out vec4 color;
-const float missing = -3e38;
 
 vec3 look(vec3 c) {
     if (profiled) c = texture(profile, (c * 32.0 + 0.5) / 33.0).rgb;
@@ -56,12 +65,29 @@ vec3 look(vec3 c) {
     c = clamp((c - 0.5) * contrast + 0.5 + brightness, 0.0, 1.0);
     return pow(c, 1.0 / gamma);
 }
+#else
+vec3 look(vec3 c) { return c; }
+#endif
+
+void main() {
+#ifdef CLIPPED
+    if (clippedAway()) discard;
+#endif
+    vec4 c = texture(picture, uv);
+    color = vec4(look(c.rgb) * c.a, c.a) * opacity;
+}
+#else
+uniform sampler2D colors;
+uniform bool multiplies;
+uniform float low, high, threshold;
+const float missing = -3e38;
 
 float value() {
     ivec2 size = textureSize(picture, 0);
     ivec2 cell = clamp(ivec2(uv * vec2(size)), ivec2(0), size - 1);
     float here = texelFetch(picture, cell, 0).r;
-    if (!smoothly || here < missing) return here;
+#ifdef SMOOTH
+    if (here < missing) return here;
     vec2 at = uv * vec2(size) - 0.5;
     ivec2 first = ivec2(floor(at));
     vec2 part = at - vec2(first);
@@ -76,37 +102,31 @@ float value() {
         }
     }
     return sum / weights;
-}
-
-bool clippedAway() {
-    vec2 at = vec2(gl_FragCoord.x, clip.w - gl_FragCoord.y);
-    if (clipKind == 1) return at.x >= clip.x;
-    if (clipKind == 2) return at.x < clip.x;
-    if (clipKind == 3) return distance(at, clip.xy) > clip.z;
-    if (clipKind == 4) return distance(at, clip.xy) <= clip.z;
-    return false;
+#else
+    return here;
+#endif
 }
 
 void main() {
+#ifdef CLIPPED
     if (clippedAway()) discard;
-    if (mode == 3) {
-        vec4 c = texture(picture, uv);
-        color = vec4(c.rgb * c.a, c.a) * opacity;
-        return;
-    }
-    if (mode == 0) {
-        vec4 c = texture(picture, uv);
-        color = vec4(look(c.rgb) * c.a, c.a) * opacity;
-        return;
-    }
+#endif
     float v = value();
-    if (v < missing || (mode == 2 && threshold > 0.0 && v < threshold)) discard;
-    int entry = mode == 1 ? int(v + 0.5)
-                          : int(clamp((v - low) / (high - low), 0.0, 1.0) * 255.0 + 0.5);
+    if (v < missing) discard;
+#ifdef CLASSES
+    int entry = int(v + 0.5);
     if (entry >= textureSize(colors, 0).x) discard;
+#else
+    if (threshold > 0.0 && v < threshold) discard;
+    int entry = int(clamp((v - low) / (high - low), 0.0, 1.0) * 255.0 + 0.5);
+#endif
     vec3 c = texelFetch(colors, ivec2(entry, 0), 0).rgb;
     color = multiplies ? vec4(mix(vec3(1.0), c, opacity), 1.0) : vec4(c, 1.0) * opacity;
-})";
+}
+#endif
+)";
+
+constexpr const char* kVariants[] = {"PLAIN", "LOOK", "CLASSES", "BLOCKS", "SMOOTH"};
 
 enum Unit { kPicture = 0, kColors = 1, kProfile = 2 };
 
@@ -114,76 +134,99 @@ enum Unit { kPicture = 0, kColors = 1, kProfile = 2 };
 
 QString QuadPainter::create() {
     initializeOpenGLFunctions();
-    program_.addShaderFromSourceCode(QOpenGLShader::Vertex, kVertexShader);
-    program_.addShaderFromSourceCode(QOpenGLShader::Fragment, kFragmentShader);
-    if (!program_.link()) return program_.log();
     const float corners[] = {0, 0, 1, 0, 0, 1, 1, 1};
     vertexArray_.create();
     QOpenGLVertexArrayObject::Binder bind(&vertexArray_);
     corners_.create();
     corners_.bind();
     corners_.allocate(corners, sizeof corners);
-    program_.enableAttributeArray(0);
-    program_.setAttributeBuffer(0, GL_FLOAT, 0, 2);
+    program_ = programFor(Variant::Plain);
+    if (!program_) return error_;
+    program_->enableAttributeArray(0);
+    program_->setAttributeBuffer(0, GL_FLOAT, 0, 2);
     return {};
 }
 
 void QuadPainter::destroy() {
+    for (auto& program : programs_) program.reset();
     vertexArray_.destroy();
     corners_.destroy();
 }
 
+/// Made at its first use; null where it cannot be.
+QOpenGLShaderProgram* QuadPainter::programFor(Variant variant) {
+    const auto number = static_cast<size_t>(variant);
+    auto& program = programs_[2 * number + (clip_.kind == Clip::Kind::None ? 0 : 1)];
+    if (program) return program->isLinked() ? program.get() : nullptr;
+    program = std::make_unique<QOpenGLShaderProgram>();
+    const QByteArray head = QByteArray("#version 330 core\n#define ") + kVariants[number] + "\n" +
+                            (clip_.kind == Clip::Kind::None ? "" : "#define CLIPPED\n");
+    program->addShaderFromSourceCode(QOpenGLShader::Vertex, kVertexShader);
+    program->addShaderFromSourceCode(QOpenGLShader::Fragment, head + kFragmentShader);
+    if (program->link()) return program.get();
+    error_ = program->log();
+    return nullptr;
+}
+
 void QuadPainter::begin(const ViewTransform& transform, double pixelRatio) {
     view_ = transform.viewSize();
+    turn_ = {transform.cosine(), transform.sine()};
     pixelRatio_ = pixelRatio;
     glEnable(GL_BLEND);
     glBlendFunc(GL_ONE, GL_ONE_MINUS_SRC_ALPHA);
-    program_.bind();
     vertexArray_.bind();
-    program_.setUniformValue("picture", static_cast<int>(kPicture));
-    program_.setUniformValue("colors", static_cast<int>(kColors));
-    program_.setUniformValue("profile", static_cast<int>(kProfile));
-    program_.setUniformValue(
-        "view", QVector2D(static_cast<float>(view_.width()), static_cast<float>(view_.height())));
-    program_.setUniformValue("turn", QVector2D(static_cast<float>(transform.cosine()),
-                                               static_cast<float>(transform.sine())));
-    setClip({});
+    clip_ = {};
 }
 
 void QuadPainter::end() {
     glBlendFunc(GL_ONE, GL_ONE_MINUS_SRC_ALPHA);
     glActiveTexture(GL_TEXTURE0);
     vertexArray_.release();
-    program_.release();
+    if (program_) program_->release();
 }
 
 void QuadPainter::setClip(const Clip& clip) {
-    program_.setUniformValue("clipKind", static_cast<int>(clip.kind));
-    program_.setUniformValue("clip", QVector4D(static_cast<float>(clip.x * pixelRatio_),
-                                               static_cast<float>(clip.y * pixelRatio_),
-                                               static_cast<float>(clip.radius * pixelRatio_),
-                                               static_cast<float>(view_.height() * pixelRatio_)));
+    clip_ = clip;
+}
+
+/// The program of the following quads, with what all have in common.
+bool QuadPainter::use(Variant variant) {
+    program_ = programFor(variant);
+    if (!program_ || !program_->bind()) return false;
+    program_->setUniformValue("picture", static_cast<int>(kPicture));
+    program_->setUniformValue(
+        "view", QVector2D(static_cast<float>(view_.width()), static_cast<float>(view_.height())));
+    program_->setUniformValue(
+        "turn", QVector2D(static_cast<float>(turn_.x()), static_cast<float>(turn_.y())));
+    if (clip_.kind == Clip::Kind::None) return true;
+    program_->setUniformValue("clipKind", static_cast<int>(clip_.kind));
+    program_->setUniformValue("clip", QVector4D(static_cast<float>(clip_.x * pixelRatio_),
+                                                static_cast<float>(clip_.y * pixelRatio_),
+                                                static_cast<float>(clip_.radius * pixelRatio_),
+                                                static_cast<float>(view_.height() * pixelRatio_)));
+    return true;
 }
 
 void QuadPainter::setLook(const ImageLook& look, QOpenGLTexture* profile) {
     const auto three = [&](const char* name, const auto& of) {
-        program_.setUniformValue(name, QVector3D(static_cast<float>(of(look.channels[0])),
-                                                 static_cast<float>(of(look.channels[1])),
-                                                 static_cast<float>(of(look.channels[2]))));
+        program_->setUniformValue(name, QVector3D(static_cast<float>(of(look.channels[0])),
+                                                  static_cast<float>(of(look.channels[1])),
+                                                  static_cast<float>(of(look.channels[2]))));
     };
     glBlendFunc(GL_ONE, GL_ONE_MINUS_SRC_ALPHA);
-    program_.setUniformValue("multiplies", false);
-    program_.setUniformValue("profiled", profile != nullptr);
+    const bool plain = look.untouched() && !profile;
+    if (!use(plain ? Variant::Plain : Variant::Look) || plain) return;
+    program_->setUniformValue("profile", static_cast<int>(kProfile));
+    program_->setUniformValue("profiled", profile != nullptr);
     if (profile) {
         glActiveTexture(GL_TEXTURE0 + kProfile);
         profile->bind();
         glActiveTexture(GL_TEXTURE0);
     }
-    program_.setUniformValue("mode", look.untouched() && !profile ? 3 : 0);
     three("brightness", [](const ChannelLook& c) { return c.brightness; });
     three("contrast", [](const ChannelLook& c) { return c.contrast; });
     three("gamma", [](const ChannelLook& c) { return c.gamma; });
-    program_.setUniformValue("stain", static_cast<int>(look.stain));
+    program_->setUniformValue("stain", static_cast<int>(look.stain));
     if (look.stain == Stain::All) return;
     const auto inverse = look.stains.inverse();
     QMatrix3x3 matrix;  // GLSL's columns are ours: the weights of one stain
@@ -191,15 +234,16 @@ void QuadPainter::setLook(const ImageLook& look, QOpenGLTexture* profile) {
         for (int column = 0; column < 3; ++column)
             matrix(row, column) =
                 static_cast<float>(inverse[static_cast<size_t>(row)][static_cast<size_t>(column)]);
-    program_.setUniformValue("stainInverse", matrix);
+    program_->setUniformValue("stainInverse", matrix);
     const auto& color = look.stains.vectors[static_cast<size_t>(look.stain) - 1];
-    program_.setUniformValue("stainColor",
-                             QVector3D(static_cast<float>(color[0]), static_cast<float>(color[1]),
-                                       static_cast<float>(color[2])));
+    program_->setUniformValue("stainColor",
+                              QVector3D(static_cast<float>(color[0]), static_cast<float>(color[1]),
+                                        static_cast<float>(color[2])));
 }
 
 void QuadPainter::setLayer(const OverlayLayer& layer, QOpenGLTexture* colors) {
     const bool classes = layer.kind == OverlayLayer::Kind::Classes;
+    if (!use(classes ? Variant::Classes : layer.smooth ? Variant::Smooth : Variant::Blocks)) return;
     glActiveTexture(GL_TEXTURE0 + kColors);
     colors->bind();
     glActiveTexture(GL_TEXTURE0);
@@ -214,13 +258,13 @@ void QuadPainter::setLayer(const OverlayLayer& layer, QOpenGLTexture* colors) {
             glBlendFunc(GL_ONE, GL_ONE);
             break;
     }
-    program_.setUniformValue("multiplies", layer.blend == OverlayLayer::Blend::Multiply);
-    program_.setUniformValue("mode", classes ? 1 : 2);
-    program_.setUniformValue("low", static_cast<float>(layer.low));
-    program_.setUniformValue(
+    program_->setUniformValue("colors", static_cast<int>(kColors));
+    program_->setUniformValue("multiplies", layer.blend == OverlayLayer::Blend::Multiply);
+    if (classes) return;
+    program_->setUniformValue("low", static_cast<float>(layer.low));
+    program_->setUniformValue(
         "high", static_cast<float>(layer.high > layer.low ? layer.high : layer.low + 1));
-    program_.setUniformValue("threshold", static_cast<float>(layer.threshold));
-    program_.setUniformValue("smoothly", layer.smooth && !classes);
+    program_->setUniformValue("threshold", static_cast<float>(layer.threshold));
 }
 
 void QuadPainter::draw(QOpenGLTexture* texture, const QRectF& place, const QRectF& part,
@@ -229,9 +273,10 @@ void QuadPainter::draw(QOpenGLTexture* texture, const QRectF& place, const QRect
         return QVector4D(static_cast<float>(r.x()), static_cast<float>(r.y()),
                          static_cast<float>(r.width()), static_cast<float>(r.height()));
     };
-    program_.setUniformValue("place", four(place));
-    program_.setUniformValue("part", four(part));
-    program_.setUniformValue("opacity", static_cast<float>(opacity));
+    if (!program_) return;
+    program_->setUniformValue("place", four(place));
+    program_->setUniformValue("part", four(part));
+    program_->setUniformValue("opacity", static_cast<float>(opacity));
     texture->bind();
     glDrawArrays(GL_TRIANGLE_STRIP, 0, 4);
 }

@@ -8,6 +8,8 @@
 #include <QOpenGLShaderProgram>
 #include <QOpenGLTexture>
 #include <QOpenGLVertexArrayObject>
+#include <array>
+#include <memory>
 
 #include "ui/viewer/image_look.h"
 #include "ui/viewer/overlay_layer.h"
@@ -38,7 +40,16 @@ class QuadPainter : protected QOpenGLFunctions {
     void draw(QOpenGLTexture* texture, const QRectF& place, const QRectF& part, double opacity);
 
   private:
-    QOpenGLShaderProgram program_;
+    enum class Variant { Plain, Look, Classes, Blocks, Smooth };
+    QOpenGLShaderProgram* programFor(Variant variant);
+    bool use(Variant variant);
+
+    std::array<std::unique_ptr<QOpenGLShaderProgram>, 10>
+        programs_;  ///< each with and without clip
+    QOpenGLShaderProgram* program_ = nullptr;
+    QString error_;
+    Clip clip_;
+    QPointF turn_;
     QOpenGLVertexArrayObject vertexArray_;
     QOpenGLBuffer corners_{QOpenGLBuffer::VertexBuffer};
     QSizeF view_;

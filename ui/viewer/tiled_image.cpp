@@ -186,6 +186,17 @@ void TiledImage::drawPart(int level, const QRectF& area, const ViewTransform& tr
         }
 }
 
+/// How many levels coarser than `level` the finest tile over a point is, of those that are there.
+int TiledImage::coarsenessAt(const QPointF& point, int level) const {
+    const int count = static_cast<int>(source_->levels().size());
+    for (int l = level; l < count; ++l) {
+        const QSizeF step = tileSize(l);
+        if (textures_.find(key({l, cell(point.x() / step.width()), cell(point.y() / step.height())})))
+            return l - level;
+    }
+    return count;
+}
+
 void TiledImage::request(int level, const ViewTransform& transform) {
     const QRectF seen = transform.visibleImageRect();
     const QPolygonF area = transform.visibleImageArea();
@@ -215,7 +226,8 @@ void TiledImage::request(int level, const ViewTransform& transform) {
         missing.insert(missing.end(), here.begin(), here.end());
     };
     collect(coarsest, 0);  // also feeds the minimap
-    if (level + 1 < coarsest) collect(level + 1, 0);
+    // Where nothing nearly as fine is there, a coarser level first: a quarter of the tiles.
+    if (level + 1 < coarsest && coarsenessAt(seen.center(), level) > 2) collect(level + 1, 0);
     if (level < coarsest) collect(level, 0);
     const size_t needed = missing.size();
     if (level < coarsest) collect(level, kNeighbours);  // those in sight once more, then the others

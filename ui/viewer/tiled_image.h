@@ -52,6 +52,7 @@ class TiledImage : public QObject {
     void onLoaded(int generation, const TileId& id, const io::TilePtr& tile);
     void onFailed(int generation, const TileId& id, const QString& error);
     void addToSmallPicture(const TileId& id, const io::RgbaImage& tile);
+    int coarsenessAt(const QPointF& point, int level) const;
     void request(int level, const ViewTransform& transform);
     void drawPart(int level, const QRectF& area, const ViewTransform& transform,
                   QuadPainter& painter);
