@@ -67,6 +67,13 @@ struct BenchViewerArguments {
 };
 int runBenchViewer(const BenchViewerArguments& arguments);
 
+struct BenchProbeArguments {
+    std::string model = "scenes", image = "synthetic:size=8192,seed=1182";
+    int repeats = 20;
+    bool json = false;
+};
+int runBenchProbe(const BenchProbeArguments& arguments);
+
 /// Throws, saying what to do, where there is no display for a window.
 void requireDisplay();
 

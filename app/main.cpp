@@ -21,6 +21,7 @@ struct AllArguments {
     BenchArguments bench;
     BenchTilesArguments benchTiles;
     BenchViewerArguments benchViewer;
+    BenchProbeArguments benchProbe;
     TrainArguments train;
     EvalArguments eval;
     SampleArguments sample;
@@ -110,6 +111,16 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
         ->check(CLI::Range(0, 10000));
     viewer->add_flag("--json", a.benchViewer.json, "Print JSON");
     onCall(viewer, a.benchViewer, runBenchViewer, code);
+
+    auto* probe =
+        app.add_subcommand("bench-probe", "Time of the explorer's questions about a context");
+    probe->add_option("--model", a.benchProbe.model,
+                      "Model folder, or the name of an installed one");
+    probe->add_option("image", a.benchProbe.image, "Image; default: a synthetic scene");
+    probe->add_option("--repeats", a.benchProbe.repeats, "Of which the median is taken")
+        ->check(CLI::Range(1, 10000));
+    probe->add_flag("--json", a.benchProbe.json, "Print JSON");
+    onCall(probe, a.benchProbe, runBenchProbe, code);
 
     auto* train = app.add_subcommand("train", "Train an Atlas network");
     train

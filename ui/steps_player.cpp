@@ -10,6 +10,7 @@
 #include <QKeyEvent>
 #include <QMouseEvent>
 #include <QPainter>
+#include <QTabWidget>
 #include <QWheelEvent>
 #include <cmath>
 #include <stdexcept>
@@ -82,6 +83,7 @@ bool StepsPlayer::waitingDone(const QString& verb) const {
         verb == "flow")
         return !window_->probing();
     if (verb == "screenshot" || verb == "quit" || verb == "expect" || verb == "start") return true;
+    if (verb == "tab" && window_->findChild<Gallery*>()->loading()) return false;
     return window_->canvas()->settled() && !window_->views()->opening() &&
            window_->views()->grid()->settled();
 }
@@ -162,6 +164,10 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
         if (object.contains("x"))
             window_->canvas()->setLens(window_->canvas()->transform().viewFromImage(
                 QPointF(object.value("x").toDouble(), object.value("y").toDouble())));
+    } else if (verb == "tab") {
+        auto* tabs = window_->findChild<QTabWidget*>(object.value("of").toString());
+        if (!tabs) return false;
+        tabs->setCurrentIndex(object.value("page").toInt());
     } else if (verb == "bookmark") {
         window_->views()->addBookmark(value.toString());
     } else if (verb == "saveView") {

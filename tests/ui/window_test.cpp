@@ -539,15 +539,35 @@ TEST_F(WindowTest, CommandsKeysAndTheDoctorAreAtHand) {
     auto* guide = window_->findChild<QTextBrowser*>("guide.page");
     ASSERT_NE(guide, nullptr);
     // Every action's key that the guide names is there.
-    const QString text = guide->toPlainText();
-    EXPECT_TRUE(text.contains("Ask whether it would still say so without"));
+    EXPECT_TRUE(guide->toPlainText().contains("Ask whether it would still say so without"));
     static const QRegularExpression bold(R"(\*\*([^*]+)\*\*)");
-    QFile source(QString::fromStdString((kHelp / "guide.md").string()));
-    ASSERT_TRUE(source.open(QIODevice::ReadOnly));
-    const QString markdown = QString::fromUtf8(source.readAll());
+    // Pages link to what is there, and Contents comes back.
+    static const QRegularExpression link(R"(\]\(([^)]+)\))");
+    QString markdown;
+    QStringList pages{"guide.md"};
+    for (int i = 0; i < pages.size(); ++i) {
+        QFile source(QString::fromStdString(kHelp.string()) + "/" + pages[i]);
+        ASSERT_TRUE(source.open(QIODevice::ReadOnly)) << pages[i].toStdString();
+        const QString text = QString::fromUtf8(source.readAll());
+        markdown += text;
+        for (auto it = link.globalMatch(text); it.hasNext();) {
+            const QString to = it.next().captured(1);
+            EXPECT_TRUE(QFile::exists(QString::fromStdString(kHelp.string()) + "/" + to))
+                << to.toStdString();
+            if (to.endsWith(".md") && !pages.contains(to)) pages << to;
+        }
+    }
+    EXPECT_EQ(pages.size(), 9);
+    guide->setSource(QUrl::fromLocalFile(QString::fromStdString((kHelp / "compare.md").string())));
+    EXPECT_TRUE(guide->toPlainText().contains("Linked views"));
+    QTest::mouseClick(window_->findChild<QPushButton*>("guide.contents"), Qt::LeftButton);
+    EXPECT_TRUE(guide->toPlainText().contains("A page a task"));
     QStringList keys;
     for (auto* action : window_->findChildren<QAction*>()) keys << action->shortcut().toString();
-    const QStringList others{"Layers", "Run", "Explore", "Shift", "1", "9"};  // panels, and halves
+    // Panels, halves, files, and what the mouse does.
+    const QStringList others{
+        "Layers", "Run",       "Explore",   "Shift",      "Alt",       "1",
+        "9",      "A folder:", "A project", "GeoPackage", "Shapefile", "Ctrl+Shift+wheel"};
     for (auto it = bold.globalMatch(markdown); it.hasNext();) {
         const QString key = it.next().captured(1);
         EXPECT_TRUE(keys.contains(key) || others.contains(key)) << key.toStdString();

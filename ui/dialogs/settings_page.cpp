@@ -2,13 +2,14 @@
 #include "ui/dialogs/settings_page.h"
 
 #include <QCheckBox>
-#include <QDialogButtonBox>
 #include <QFormLayout>
 #include <QLabel>
 #include <QPushButton>
 #include <QSettings>
 #include <QVBoxLayout>
 #include <algorithm>
+
+#include "ui/panels/controls.h"
 
 namespace atlas::ui {
 namespace {
@@ -78,10 +79,9 @@ SettingsPage::SettingsPage(const ViewerSettings& settings, QWidget* parent) : QD
     note->setWordWrap(true);
     note->setProperty("faint", true);
     layout->addWidget(note);
-    auto* buttons = new QDialogButtonBox(QDialogButtonBox::Close);
-    buttons->button(QDialogButtonBox::Close)->setToolTip(tr("Close (Esc)"));
-    connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::accept);
-    layout->addWidget(buttons);
+    auto* close = namedButton("settings.close", tr("Close"), tr("Close (Esc)"));
+    connect(close, &QPushButton::clicked, this, &QDialog::accept);
+    layout->addWidget(close, 0, Qt::AlignRight);
     const auto emitAll = [this, tiles, textures, theme, restore] {
         Q_EMIT edited({tiles->value(), textures->value(), theme->currentData().toString(),
                        restore->isChecked()});

@@ -257,7 +257,13 @@ void MainWindow::setDisplay(io::DisplaySettings settings, bool ofView) {
 
 void MainWindow::restoreRuns() {
     const auto runs = engine::findRuns(outFor(path_), path_.toStdString());
-    if (!runs.empty()) showRun(runs.front());
+    if (runs.empty()) return;
+    showRun(runs.front());
+    statusBar()->showMessage(
+        runs.size() > 1
+            ? tr("The newest of %1 runs is shown; the others are in the Run menu.").arg(runs.size())
+            : tr("The run found beside the image is shown."),
+        8000);
 }
 
 std::filesystem::path MainWindow::outFor(const QString& image) const {

@@ -230,6 +230,7 @@ class MainWindow : public QMainWindow {
     bool opening_ = false;
     std::optional<QPointF> probed_;
     std::vector<QRectF> probeBoxes_;
+    size_t firstBoxes_ = 0;  ///< of the first probe
     QStringList probeLines_;
     engine::FlowResult flow_;
     QString explorerModel_;

@@ -10,6 +10,23 @@
 namespace atlas::ui {
 namespace {
 constexpr double kComfortableTokenPx = 28;  // on the screen, where the scale follows the zoom
+
+/// The cells with any weight; level-0 pixels.
+QRectF seenBox(const io::GridRaster& map) {
+    int x0 = map.width, x1 = -1, y0 = map.height, y1 = -1;
+    for (int y = 0; y < map.height; ++y)
+        for (int x = 0; x < map.width; ++x) {
+            if (!(map.at(0, x, y) > 0)) continue;
+            x0 = std::min(x0, x);
+            x1 = std::max(x1, x);
+            y0 = std::min(y0, y);
+            y1 = std::max(y1, y);
+        }
+    if (x1 < x0) return {};
+    return {map.x + x0 * map.cellWidth, map.y + y0 * map.cellHeight, (x1 - x0 + 1) * map.cellWidth,
+            (y1 - y0 + 1) * map.cellHeight};
+}
+
 }  // namespace
 
 void MainWindow::connectExplorer() {
@@ -126,11 +143,17 @@ void MainWindow::showProbe(const engine::ProbeResult& result, bool second) {
         probeBoxes_.clear();
         probeLines_.clear();
     }
-    probeBoxes_.resize(std::min<size_t>(probeBoxes_.size(), 2));
+    if (!second) firstBoxes_ = 0;
+    probeBoxes_.resize(std::min(probeBoxes_.size(), firstBoxes_));
     probeBoxes_.push_back(
         {result.contextX, result.contextY, result.contextWidth, result.contextHeight});
     probeBoxes_.push_back(
         {result.token.x, result.token.y, result.token.cellWidth, result.token.cellHeight});
+    for (const auto& map : result.scales) {  // what it can see at each scale, one in the other
+        const QRectF seen = seenBox(map);
+        if (!seen.isEmpty()) probeBoxes_.push_back(seen);
+    }
+    if (!second) firstBoxes_ = probeBoxes_.size();
     QStringList lines;
     for (size_t k = 0; k < result.scales.size(); ++k) {
         const auto& map = result.scales[k];
@@ -152,6 +175,7 @@ void MainWindow::showProbe(const engine::ProbeResult& result, bool second) {
     }
     canvas_->setProbeBoxes(probeBoxes_);
     applyLayers();
+    explorerValues_["boxes"] = static_cast<int>(probeBoxes_.size());
     probeLines_ << (second ? tr("Probe B attends to<br>%1")
                            : tr("The probed token attends to<br>%1"))
                        .arg(lines.join("<br>"));

@@ -32,6 +32,7 @@
 #include "ui/dialogs/command_palette.h"
 #include "ui/dialogs/shortcuts_page.h"
 #include "ui/main_window/main_window.h"
+#include "ui/panels/controls.h"
 #include "ui/theme.h"
 
 namespace atlas::ui {
@@ -579,8 +580,7 @@ void MainWindow::openDoctor() {
 }
 
 void MainWindow::openGuide() {
-    QFile file(options_.guide);
-    if (!file.open(QIODevice::ReadOnly)) {
+    if (!QFileInfo(options_.guide).isReadable()) {
         showMessage(tr("The user's guide is not installed (%1).").arg(options_.guide));
         return;
     }
@@ -592,12 +592,15 @@ void MainWindow::openGuide() {
     auto* page = new QTextBrowser;
     page->setObjectName("guide.page");
     page->setSearchPaths({QFileInfo(options_.guide).absolutePath()});
-    page->document()->setBaseUrl(
-        QUrl::fromLocalFile(QFileInfo(options_.guide).absolutePath() + "/"));
-    page->document()->setMarkdown(QString::fromUtf8(file.readAll()));
-    fitPictures(*page->document());
-    page->moveCursor(QTextCursor::Start);
+    connect(page, &QTextBrowser::sourceChanged, page, [page] { fitPictures(*page->document()); });
+    page->setSource(QUrl::fromLocalFile(QFileInfo(options_.guide).absoluteFilePath()),
+                    QTextDocument::MarkdownResource);
+    auto* contents =
+        namedButton("guide.contents", tr("Contents"), tr("All pages of the guide (Alt+Home)"));
+    contents->setShortcut(QKeySequence("Alt+Home"));
+    connect(contents, &QPushButton::clicked, page, [page] { page->home(); });
     auto* layout = new QVBoxLayout(dialog);
+    layout->addWidget(contents, 0, Qt::AlignLeft);
     layout->addWidget(page);
     dialog->open();
 }

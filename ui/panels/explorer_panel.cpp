@@ -355,9 +355,8 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
     for (size_t s = 0; s < model.network.stages.size(); ++s) {
         headsOfStage_.push_back(static_cast<int>(model.network.stages[s].heads));
         for (int64_t b = 0; b < model.network.stages[s].depth; ++b)
-            block_->addItem(
-                tr("stage %1, block %2 (scales s%3 and up)").arg(s + 1).arg(b + 1).arg(s),
-                QPoint(static_cast<int>(s), static_cast<int>(b)));
+            block_->addItem(tr("stage %1, block %2, s%3 up").arg(s + 1).arg(b + 1).arg(s),
+                            QPoint(static_cast<int>(s), static_cast<int>(b)));
     }
     block_->setCurrentIndex(static_cast<int>(model.network.stages.at(0).depth) - 1);
     head_->addItem(tr("mean of all"), -1);

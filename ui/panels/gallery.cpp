@@ -16,7 +16,7 @@ constexpr int kPicturePx = 96, kBarPx = 5;
 Gallery::Gallery(QWidget* parent) : QWidget(parent) {
     setObjectName("gallery.panel");
     auto* layout = new QVBoxLayout(this);
-    layout->setContentsMargins(0, 4, 0, 0);
+    layout->setContentsMargins(6, 6, 6, 0);
     auto* row = new QHBoxLayout;
     row->addWidget(new QLabel(tr("Show the")));
     order_ = new QComboBox;

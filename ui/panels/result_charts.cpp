@@ -59,7 +59,7 @@ void StackedHistogram::paintEvent(QPaintEvent*) {
 ResultCharts::ResultCharts(QWidget* parent) : QWidget(parent) {
     setObjectName("charts.panel");
     auto* layout = new QVBoxLayout(this);
-    layout->setContentsMargins(0, 4, 0, 0);
+    layout->setContentsMargins(6, 6, 6, 0);
     what_ = new QComboBox;
     what_->setObjectName("charts.what");
     what_->setAccessibleName(tr("What is counted"));

@@ -191,7 +191,8 @@ int TiledImage::coarsenessAt(const QPointF& point, int level) const {
     const int count = static_cast<int>(source_->levels().size());
     for (int l = level; l < count; ++l) {
         const QSizeF step = tileSize(l);
-        if (textures_.find(key({l, cell(point.x() / step.width()), cell(point.y() / step.height())})))
+        if (textures_.find(
+                key({l, cell(point.x() / step.width()), cell(point.y() / step.height())})))
             return l - level;
     }
     return count;
