@@ -5,6 +5,7 @@
 #include <QStandardPaths>
 #include <QSurfaceFormat>
 #include <QTimer>
+#include <QTranslator>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -57,6 +58,11 @@ int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
     QApplication app(argc, argv);
     QApplication::setApplicationName("AtlasScope");
     QApplication::setOrganizationName("AtlasScope");
+    // Every text of the window goes through tr(): a translation put there is used.
+    QTranslator translator;
+    if (translator.load(QLocale(), "atlasscope", "_",
+                        QString::fromStdString((resourcesDir() / "translations").string())))
+        QApplication::installTranslator(&translator);
     ui::applyTheme(app, QSettings().value("window/theme", "dark").toString());
     ui::WindowOptions options;
     options.models = installedModels();

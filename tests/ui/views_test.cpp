@@ -74,6 +74,25 @@ TEST_F(ViewsTest, TurnsToAnyAngle) {
     EXPECT_DOUBLE_EQ(values()["rotation"].toDouble(), 0);
 }
 
+TEST_F(ViewsTest, SpaceAndDragPansWithEveryTool) {
+    open(kScene);
+    canvas()->goTo({2000, 2000}, 0.5);
+    canvas()->setFocus();
+    window_->actionNamed("tool.rectangle")->trigger();
+    const QPoint from(300, 200), to(380, 260);
+    QTest::keyPress(canvas(), Qt::Key_Space);
+    QTest::mousePress(canvas(), Qt::LeftButton, {}, from);
+    QTest::mouseMove(canvas(), to);
+    QTest::mouseRelease(canvas(), Qt::LeftButton, {}, to);
+    QTest::keyRelease(canvas(), Qt::Key_Space);
+    EXPECT_EQ(canvas()->transform().centre(), QPointF(2000 - 160, 2000 - 120));
+    EXPECT_TRUE(canvas()->region().isEmpty());
+    QTest::mousePress(canvas(), Qt::LeftButton, {}, from);
+    QTest::mouseMove(canvas(), to);
+    QTest::mouseRelease(canvas(), Qt::LeftButton, {}, to);
+    EXPECT_FALSE(canvas()->region().isEmpty());
+}
+
 TEST_F(ViewsTest, SwipeAndLensTakeTheLayerAway) {
     open(kScene);
     const QImage alone = drawn();

@@ -2,6 +2,8 @@
 #include "ui/viewer/canvas.h"
 
 #include <QDragEnterEvent>
+#include <QFocusEvent>
+#include <QKeyEvent>
 #include <QMimeData>
 #include <QMouseEvent>
 #include <QPainter>
@@ -364,18 +366,18 @@ void Canvas::mousePressEvent(QMouseEvent* event) {
     if (onMinimap_) return jumpTo(pressed_);
     swiping_ = onSwipeLine(pressed_) && event->button() == Qt::LeftButton;
     if (swiping_) return;
-    if (tool_ == Tool::Rectangle && event->button() == Qt::LeftButton) {
+    const bool pans = event->button() == Qt::MiddleButton || spaceDown_;
+    if (tool_ == Tool::Rectangle && !pans) {
         drawingRegion_ = true;
         return;
     }
-    if (tool_ == Tool::Probe && event->button() == Qt::LeftButton) {
+    if (tool_ == Tool::Probe && !pans) {
         Q_EMIT probed(transform_.imageFromView(pressed_),
                       event->modifiers().testFlag(Qt::ShiftModifier));
         return;
     }
-    if (event->button() == Qt::LeftButton &&
-        annotating_.press(tool_, transform_.imageFromView(pressed_), reach(),
-                          event->modifiers().testFlag(Qt::AltModifier)))
+    if (!pans && annotating_.press(tool_, transform_.imageFromView(pressed_), reach(),
+                                   event->modifiers().testFlag(Qt::AltModifier)))
         return update();
     dragging_ = true;
     setCursor(Qt::ClosedHandCursor);
@@ -445,6 +447,26 @@ void Canvas::wheelEvent(QWheelEvent* event) {
     fitPending_ = false;
     transform_.zoom(std::pow(2.0, event->angleDelta().y() / 240.0), event->position());
     changed();
+}
+
+/// With Space held down every tool pans.
+void Canvas::keyPressEvent(QKeyEvent* event) {
+    if (event->key() != Qt::Key_Space) return QOpenGLWidget::keyPressEvent(event);
+    if (event->isAutoRepeat()) return;
+    spaceDown_ = true;
+    setCursor(Qt::OpenHandCursor);
+}
+
+void Canvas::keyReleaseEvent(QKeyEvent* event) {
+    if (event->key() != Qt::Key_Space) return QOpenGLWidget::keyReleaseEvent(event);
+    if (event->isAutoRepeat()) return;
+    spaceDown_ = false;
+    setTool(tool_);
+}
+
+void Canvas::focusOutEvent(QFocusEvent* event) {
+    spaceDown_ = false;
+    QOpenGLWidget::focusOutEvent(event);
 }
 
 void Canvas::leaveEvent(QEvent*) {

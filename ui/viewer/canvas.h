@@ -105,6 +105,9 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void mouseReleaseEvent(QMouseEvent* event) override;
     void mouseDoubleClickEvent(QMouseEvent* event) override;
     void wheelEvent(QWheelEvent* event) override;
+    void keyPressEvent(QKeyEvent* event) override;
+    void keyReleaseEvent(QKeyEvent* event) override;
+    void focusOutEvent(QFocusEvent* event) override;
     void leaveEvent(QEvent* event) override;
     void dragEnterEvent(QDragEnterEvent* event) override;
     void dropEvent(QDropEvent* event) override;
@@ -143,7 +146,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     std::vector<QRectF> probeBoxes_;
     QPointF pressed_, last_;
     bool dragging_ = false, drawingRegion_ = false, onMinimap_ = false, fitPending_ = false;
-    bool swiping_ = false;
+    bool swiping_ = false, spaceDown_ = false;
 };
 
 }  // namespace atlas::ui
