@@ -29,6 +29,7 @@ void list(std::ostream& out, const char* title, const std::vector<std::string>& 
 
 at::Tensor WeightReader::take(const std::string& name, std::vector<int64_t> shape) {
     used_.insert(name);
+    asked_.emplace_back(name, shape);
     const auto found = weights_.find(name);
     if (found == weights_.end()) {
         missing_.push_back(name + " " + shapeText(shape));

@@ -5,6 +5,7 @@
 
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/nn/tensor.h"
@@ -19,6 +20,12 @@ class WeightReader {
     /// The tensor of that name and shape; an empty one of that shape if it does not match.
     at::Tensor take(const std::string& name, std::vector<int64_t> shape);
 
+    bool has(const std::string& name) const { return weights_.contains(name); }
+    /// Names and shapes taken so far.
+    const std::vector<std::pair<std::string, std::vector<int64_t>>>& asked() const {
+        return asked_;
+    }
+
     /// As take(); a weight that the forward pass never uses and that may be absent.
     void ignore(const std::string& name) { used_.insert(name); }
 
@@ -29,6 +36,7 @@ class WeightReader {
     const StateDict& weights_;
     std::set<std::string> used_;
     std::vector<std::string> missing_;
+    std::vector<std::pair<std::string, std::vector<int64_t>>> asked_;
     std::vector<std::string> misshaped_;
 };
 

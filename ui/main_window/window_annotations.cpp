@@ -64,7 +64,7 @@ QString MainWindow::annotationsFor(const QString& image) const {
 
 /// Where something about an image is kept: beside it, or in the project.
 QString MainWindow::sidecarOf(const QString& image, const QString& ending) const {
-    static const QRegularExpression odd("[^\\w.-]+");
+    static const QRegularExpression odd(R"([/\\:?*"<>|]+)");  // of URLs and synthetic scenes
     const QFileInfo file(image);
     const QString name = file.exists() ? file.fileName() : QString(image).replace(odd, "_");
     return QDir(QString::fromStdString(outFor(image).string()))

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The networks beside Atlas that classify one image: Vision Longformer, HaloNet, ScalableViT. For
+// inference; each is a file of its own, built from backbone_layers.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "engine/nn/tensor.h"
+
+namespace atlas::engine {
+
+/// What a forward pass keeps.
+struct BackboneTrace {
+    bool intermediate = false;  ///< under the golden files' names
+    bool attention = false;     ///< maps of each stage that has attention
+    Trace values;
+    /// Attention received by each place, mean over heads: [B, h, w] for each stage, in multiples
+    /// of an even share; undefined where a stage has none.
+    std::vector<at::Tensor> stages;
+
+    void keep(const std::string& name, const at::Tensor& value) {
+        if (intermediate) values[name] = value;
+    }
+};
+
+class Backbone {
+  public:
+    virtual ~Backbone() = default;
+
+    /// image: [B, 3, H, W], normalised; returns logits [B, classes]. Throws ModelError, naming the
+    /// sizes that work, for others.
+    virtual at::Tensor forward(const at::Tensor& image, BackboneTrace* trace = nullptr) const = 0;
+
+    /// Height and width must be multiples of this.
+    virtual int64_t sizeMultiple() const = 0;
+    /// Pixels a side of the places of each stage's map.
+    virtual std::vector<int64_t> stageStrides() const = 0;
+
+    /// `architecture`: vil, halonet or scalablevit; `config`: as the golden files have it, or
+    /// {"variant": "halonet50ts", "num_classes": 1000}. Throws ModelError with everything that does
+    /// not fit.
+    static std::unique_ptr<Backbone> make(const std::string& architecture,
+                                          const nlohmann::json& config, const StateDict& weights);
+    /// Parameters that such a network has.
+    static int64_t countParameters(const std::string& architecture, const nlohmann::json& config);
+    /// Names for {"variant": ...}.
+    static std::vector<std::string> variants(const std::string& architecture);
+};
+
+/// Without the prefixes "net.", "module." and "model." that checkpoints put before every name.
+StateDict withoutPrefixes(const StateDict& weights);
+
+}  // namespace atlas::engine

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/backbones/backbone_layers.h"
+
+#include <ATen/ops/scaled_dot_product_attention.h>
+
+#include <algorithm>
+
+#include "engine/nn/model_error.h"
+
+namespace atlas::engine {
+namespace {
+
+constexpr double kBatchNormEps = 1e-5;
+
+struct Norm {
+    at::Tensor scale, shift;
+};
+
+Norm readNorm(WeightReader& reader, const std::string& name, int64_t width) {
+    const at::Tensor gamma = reader.take(name + ".weight", {width}),
+                     beta = reader.take(name + ".bias", {width}),
+                     mean = reader.take(name + ".running_mean", {width}),
+                     var = reader.take(name + ".running_var", {width});
+    reader.ignore(name + ".num_batches_tracked");
+    const at::Tensor scale = gamma / (var + kBatchNormEps).sqrt();
+    return {scale, beta - mean * scale};
+}
+
+}  // namespace
+
+Conv Conv::read(WeightReader& reader, const std::string& name, const Shape& s, bool bias) {
+    Conv conv{reader.take(name + ".weight", {s.out, s.in / s.groups, s.kernel, s.kernel}),
+              {},
+              s.stride,
+              s.padding,
+              s.groups};
+    if (bias) conv.bias = reader.take(name + ".bias", {s.out});
+    return conv;
+}
+
+Conv Conv::readWithNorm(WeightReader& reader, const std::string& name, Shape shape) {
+    shape.padding = shape.kernel / 2;
+    Conv conv = read(reader, name + ".conv", shape, false);
+    const Norm norm = readNorm(reader, name + ".bn", shape.out);
+    conv.weight = conv.weight * norm.scale.view({-1, 1, 1, 1});
+    conv.bias = norm.shift;
+    return conv;
+}
+
+ChannelAffine ChannelAffine::read(WeightReader& reader, const std::string& name, int64_t width) {
+    const Norm norm = readNorm(reader, name, width);
+    return {norm.scale.view({1, width, 1, 1}), norm.shift.view({1, width, 1, 1})};
+}
+
+Mlp Mlp::read(WeightReader& reader, const std::string& name, int64_t width, int64_t hidden) {
+    return {Linear::read(reader, name + ".fc1", width, hidden),
+            Linear::read(reader, name + ".fc2", hidden, width)};
+}
+
+at::Tensor splitHeads(const at::Tensor& x, int64_t heads) {
+    return x.view({x.size(0), x.size(1), heads, -1}).transpose(1, 2);
+}
+
+at::Tensor mergeHeads(const at::Tensor& x) {
+    return x.transpose(1, 2).flatten(2);
+}
+
+at::Tensor tokensToMap(const at::Tensor& x, int64_t height, int64_t width) {
+    return x.transpose(1, 2).reshape({x.size(0), x.size(2), height, width});
+}
+
+at::Tensor mapToTokens(const at::Tensor& x) {
+    return x.flatten(2).transpose(1, 2);
+}
+
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  const at::Tensor& mask, double scale) {
+    return at::scaled_dot_product_attention(
+        q, k, v, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, 0.0, false,
+        scale);
+}
+
+at::Tensor attentionWeights(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mask,
+                            double scale) {
+    const at::Tensor logits = at::matmul(q, k.transpose(-1, -2)) * scale;
+    return (mask.defined() ? logits + mask : logits).softmax(-1);
+}
+
+at::Tensor windowsOfRow(const at::Tensor& map, int64_t row, int64_t step, int64_t side) {
+    const at::Tensor windows =
+        map.narrow(2, row * step, side).unfold(3, side, step).permute({0, 3, 1, 2, 5, 4});
+    return windows.reshape(
+        {windows.size(0) * windows.size(1), windows.size(2), side * side, windows.size(5)});
+}
+
+at::Tensor rowOfWindows(const at::Tensor& windows, int64_t batch, int64_t side) {
+    const int64_t heads = windows.size(1), d = windows.size(3);
+    return windows.reshape({batch, -1, heads, side, side, d})
+        .permute({0, 2, 3, 1, 4, 5})
+        .reshape({batch, heads, side, -1, d});
+}
+
+int64_t makeDivisible(double v, int64_t divisor, double limit) {
+    const auto rounded = std::max(
+        divisor, static_cast<int64_t>(v + static_cast<double>(divisor) / 2) / divisor * divisor);
+    return static_cast<double>(rounded) < limit * v ? rounded + divisor : rounded;
+}
+
+void checkSize(const at::Tensor& image, int64_t multiple, const char* network) {
+    if (image.dim() != 4 || image.size(2) < multiple || image.size(3) < multiple ||
+        image.size(2) % multiple != 0 || image.size(3) % multiple != 0)
+        throw ModelError(std::string(network) +
+                         ": the input must be [B, 3, H, W] with H and W multiples of " +
+                         std::to_string(multiple));
+}
+
+at::Tensor evenShares(const at::Tensor& map) {
+    const std::vector<int64_t> last{-2, -1};
+    const at::Tensor mean = map.mean(last, /*keepdim=*/true);
+    return map / mean.clamp_min(1e-30);
+}
+
+}  // namespace atlas::engine

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the backbones share: heads, windows with halos, convolutions with a folded norm.
+#pragma once
+
+#include "engine/nn/layers.h"
+
+namespace atlas::engine {
+
+/// Convolution of any kernel with an optional BatchNorm, folded when it is read. [B, C, H, W].
+struct Conv {
+    at::Tensor weight, bias;
+    int64_t stride = 1, padding = 0, groups = 1;
+
+    struct Shape {
+        int64_t in = 0, out = 0, kernel = 1, stride = 1, padding = 0, groups = 1;
+    };
+    static Conv read(WeightReader& reader, const std::string& name, const Shape& shape,
+                     bool bias = true);
+    /// `<name>.conv` and `<name>.bn`, eps 1e-5, padding kernel / 2.
+    static Conv readWithNorm(WeightReader& reader, const std::string& name, Shape shape);
+    at::Tensor operator()(const at::Tensor& x) const {
+        return at::conv2d(x, weight, bias, stride, padding, 1, groups);
+    }
+};
+
+/// BatchNorm as a factor and a summand a channel.
+struct ChannelAffine {
+    at::Tensor scale, shift;  ///< [1, C, 1, 1]
+    static ChannelAffine read(WeightReader& reader, const std::string& name, int64_t width);
+    at::Tensor operator()(const at::Tensor& x) const { return x * scale + shift; }
+};
+
+struct Mlp {
+    Linear fc1, fc2;
+    static Mlp read(WeightReader& reader, const std::string& name, int64_t width, int64_t hidden);
+    at::Tensor operator()(const at::Tensor& x) const { return fc2(at::gelu(fc1(x))); }
+};
+
+/// [B, N, A*d] -> [B, A, N, d], and back.
+at::Tensor splitHeads(const at::Tensor& x, int64_t heads);
+at::Tensor mergeHeads(const at::Tensor& x);
+
+/// [B, h*w, C] -> [B, C, h, w], and back.
+at::Tensor tokensToMap(const at::Tensor& x, int64_t height, int64_t width);
+at::Tensor mapToTokens(const at::Tensor& x);
+
+/// softmax(q k^T * scale + mask) v; `mask`: additive, broadcast, or undefined.
+at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  const at::Tensor& mask, double scale);
+
+/// Its weights, where maps are asked for: [B, A, Q, K].
+at::Tensor attentionWeights(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mask,
+                            double scale);
+
+/// The windows of a row of blocks: [B, A, H, W, d] -> [B*columns, A, side*side, d], the first one
+/// at row*step; neighbours begin `step` apart and may overlap.
+at::Tensor windowsOfRow(const at::Tensor& map, int64_t row, int64_t step, int64_t side);
+
+/// Back to rows of a map: [B*columns, A, side*side, d] -> [B, A, side, columns*side, d].
+at::Tensor rowOfWindows(const at::Tensor& windows, int64_t batch, int64_t side);
+
+/// Nearest multiple of `divisor`, at least `divisor`, one step up when below `limit` of v.
+int64_t makeDivisible(double v, int64_t divisor = 8, double limit = 0.9);
+
+/// Throws ModelError, naming the sizes that work.
+void checkSize(const at::Tensor& image, int64_t multiple, const char* network);
+
+/// In multiples of an even share, over the last two dimensions.
+at::Tensor evenShares(const at::Tensor& map);
+
+}  // namespace atlas::engine

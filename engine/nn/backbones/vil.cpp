@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/backbones/vil.h"
+
+#include <ATen/ops/upsample_bilinear2d.h>
+#include <ATen/ops/upsample_linear1d.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "engine/nn/model_error.h"
+
+namespace atlas::engine {
+namespace {
+
+constexpr double kNormEps = 1e-6;
+constexpr int64_t kMlpRatio = 4;
+constexpr float kNever = -INFINITY;
+
+/// [1, n, d] to another length, half-pixel centres.
+at::Tensor resampled(const at::Tensor& table, int64_t length) {
+    if (table.size(1) == length) return table;
+    return at::upsample_linear1d(table.transpose(1, 2), {length}, false).transpose(1, 2);
+}
+
+/// A bias table over relative places, [(2h-1)(2w-1), heads], for another grid.
+at::Tensor resampledTable(const at::Tensor& table, int64_t height, int64_t width, int64_t toHeight,
+                          int64_t toWidth) {
+    if (height == toHeight && width == toWidth) return table;
+    const at::Tensor map = table.t().reshape({1, table.size(1), 2 * height - 1, 2 * width - 1});
+    return at::upsample_bilinear2d(map, {2 * toHeight - 1, 2 * toWidth - 1}, false)
+        .flatten(2)[0]
+        .t();
+}
+
+/// Row of the table for each pair: [a.numel(), b.numel()] of row and column differences.
+at::Tensor pairIndex(const at::Tensor& rowsA, const at::Tensor& colsA, const at::Tensor& rowsB,
+                     const at::Tensor& colsB, int64_t offset, int64_t offsetColumns,
+                     int64_t columns) {
+    const at::Tensor dr = rowsA.unsqueeze(1) - rowsB.unsqueeze(0),
+                     dc = colsA.unsqueeze(1) - colsB.unsqueeze(0);
+    return (dr + offset) * columns + dc + offsetColumns;
+}
+
+struct Grid {
+    at::Tensor rows, columns;  ///< of each place, row by row
+    Grid(int64_t height, int64_t width, int64_t first = 0) {
+        rows = (at::arange(first, first + height).unsqueeze(1) + at::zeros({1, width}, at::kLong))
+                   .flatten();
+        columns =
+            (at::arange(first, first + width).unsqueeze(0) + at::zeros({height, 1}, at::kLong))
+                .flatten();
+    }
+};
+
+/// The table's entries as [heads, a, b].
+at::Tensor lookUp(const at::Tensor& table, const at::Tensor& index) {
+    return table.index_select(0, index.flatten())
+        .view({index.size(0), index.size(1), -1})
+        .permute({2, 0, 1});
+}
+
+int64_t up(int64_t v, int64_t multiple) {
+    return (v + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+std::vector<VilStageConfig> VilConfig::parseArch(const std::string& arch) {
+    std::vector<VilStageConfig> stages;
+    std::istringstream text(arch);
+    bool full = false;
+    for (std::string part; std::getline(text, part, '_');) {
+        VilStageConfig stage;
+        std::istringstream fields(part);
+        for (std::string field; std::getline(fields, field, ',');) {
+            int64_t value = 0;
+            try {
+                value = std::stoll(field.substr(1));
+            } catch (const std::exception&) {
+                throw ModelError("arch: \"" + field + "\" is not a letter and a number");
+            }
+            switch (field[0]) {
+                case 'l':
+                    break;
+                case 'h':
+                    stage.heads = value;
+                    break;
+                case 'd':
+                    stage.dim = value;
+                    break;
+                case 'n':
+                    stage.depth = value;
+                    break;
+                case 's':
+                    stage.sliding = value != 0;
+                    break;
+                case 'g':
+                    stage.globals = value;
+                    break;
+                case 'p':
+                    stage.patch = value;
+                    break;
+                case 'f':
+                    stage.window = value;
+                    break;
+                case 'a':
+                    stage.absolute = value != 0;
+                    break;
+                default:
+                    throw ModelError("arch: \"" + field + "\" is not known");
+            }
+        }
+        full |= !stage.sliding;
+        stage.sliding = !full;
+        if (stage.heads < 1 || stage.dim < 1 || stage.dim % stage.heads != 0 || stage.depth < 0 ||
+            stage.patch < 1 || stage.window < 1 || stage.globals < 0 || stage.dim % 2 != 0)
+            throw ModelError("arch: \"" + part + "\" makes no sense");
+        stages.push_back(stage);
+    }
+    if (stages.empty()) throw ModelError("arch: there is no stage");
+    return stages;
+}
+
+VilConfig VilConfig::fromJson(const nlohmann::json& json) {
+    VilConfig config;
+    config.stages = parseArch(json.at("arch").get<std::string>());
+    config.imageSize = json.value("image_size", config.imageSize);
+    config.numClasses = json.value("num_classes", config.numClasses);
+    config.maskRule = json.value("mask_rule", 0);
+    config.neighbourMode = std::min(0, json.value("neighbour_mode", 0));  // 1 to 8: training alone
+    config.patchNorm = json.value("patch_norm", true);
+    config.averagePool = json.value("average_pool_all_tokens", false);
+    return config;
+}
+
+VilAttention::VilAttention(WeightReader& reader, const std::string& name, const Options& options)
+    : o_(options) {
+    const auto& s = o_.stage;
+    proj_ = Linear::read(reader, name + ".proj", s.dim, s.dim);
+    reader.ignore(name + ".relative_position_index");
+    if (s.sliding) {
+        query_ = Linear::read(reader, name + ".query", s.dim, s.dim);
+        kv_ = Linear::read(reader, name + ".kv", s.dim, 2 * s.dim);
+        // Shared projections are there as copies, or not at all.
+        const bool own = s.globals > 0 && reader.has(name + ".query_global.weight");
+        queryGlobal_ = own ? Linear::read(reader, name + ".query_global", s.dim, s.dim) : query_;
+        kvGlobal_ = own ? Linear::read(reader, name + ".kv_global", s.dim, 2 * s.dim) : kv_;
+        projGlobal_ = own ? Linear::read(reader, name + ".proj_global", s.dim, s.dim) : proj_;
+    } else {
+        qkv_ = Linear::read(reader, name + ".qkv", s.dim, 3 * s.dim);
+    }
+    if (!o_.bias) return;
+    const int64_t rows = s.sliding ? (4 * s.window - 1) * (4 * s.window - 1)
+                                   : (2 * o_.height - 1) * (2 * o_.width - 1);
+    table_ = reader.take(name + ".local_relative_position_bias_table", {rows, s.heads});
+    if (s.globals == 0) return;
+    g2l_ = reader.take(name + ".g2l_relative_position_bias", {2, s.heads, s.globals});
+    g2g_ = reader.take(name + ".g2g_relative_position_bias", {s.heads, s.globals, s.globals});
+}
+
+at::Tensor VilAttention::forward(const at::Tensor& x, int64_t height, int64_t width,
+                                 at::Tensor* map) const {
+    return o_.stage.sliding ? sliding(x, height, width, map) : full(x, height, width, map);
+}
+
+at::Tensor VilAttention::fullBias(int64_t height, int64_t width) const {
+    const int64_t g = o_.stage.globals;
+    const Grid grid(height, width);
+    const at::Tensor index = pairIndex(grid.rows, grid.columns, grid.rows, grid.columns, height - 1,
+                                       width - 1, 2 * width - 1);
+    const at::Tensor local =
+        lookUp(resampledTable(table_, o_.height, o_.width, height, width), index);
+    if (g == 0) return local.unsqueeze(0);
+    const int64_t n = height * width, heads = o_.stage.heads;
+    const at::Tensor top = at::cat({g2g_, g2l_[0].unsqueeze(2).expand({heads, g, n})}, 2),
+                     bottom = at::cat({g2l_[1].unsqueeze(1).expand({heads, n, g}), local}, 2);
+    return at::cat({top, bottom}, 1).unsqueeze(0);
+}
+
+at::Tensor VilAttention::full(const at::Tensor& x, int64_t height, int64_t width,
+                              at::Tensor* map) const {
+    const int64_t heads = o_.stage.heads, g = o_.stage.globals;
+    const auto parts = qkv_(x).chunk(3, -1);
+    const at::Tensor q = splitHeads(parts[0], heads), k = splitHeads(parts[1], heads),
+                     v = splitHeads(parts[2], heads);
+    const at::Tensor bias = o_.bias ? fullBias(height, width) : at::Tensor();
+    const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
+    if (map) {
+        const at::Tensor asked = g > 0 ? q.slice(2, 0, 1) : q;
+        const at::Tensor maskOf = bias.defined() && g > 0 ? bias.slice(2, 0, 1) : bias;
+        const std::vector<int64_t> headsAndQueries{1, 2};
+        *map = attentionWeights(asked, k, maskOf, scale)
+                   .mean(headsAndQueries)
+                   .slice(1, g)
+                   .reshape({x.size(0), height, width});
+    }
+    return proj_(mergeHeads(attend(q, k, v, bias, scale)));
+}
+
+/// [1, heads, window^2, keys]: keys of the square that reaches `halo` beyond the window.
+at::Tensor VilAttention::windowBias(int64_t halo) const {
+    const int64_t w = o_.stage.window, n = w + 2 * halo;
+    const Grid queries(w, w), keys(n, n, -halo);
+    const at::Tensor index = pairIndex(queries.rows, queries.columns, keys.rows, keys.columns,
+                                       2 * w - 1, 2 * w - 1, 4 * w - 1);
+    at::Tensor bias;
+    if (o_.bias && !o_.globalsOnly) bias = lookUp(table_, index).unsqueeze(0);
+    if (o_.maskRule != 1) return bias;
+    const at::Tensor dr = queries.rows.unsqueeze(1) - keys.rows.unsqueeze(0),
+                     dc = queries.columns.unsqueeze(1) - keys.columns.unsqueeze(0);
+    const at::Tensor far = (dr.abs() > w).logical_or(dc.abs() > w);
+    const at::Tensor mask = at::zeros(far.sizes(), at::kFloat).masked_fill(far, kNever);
+    return bias.defined() ? bias + mask : mask.view({1, 1, mask.size(0), mask.size(1)});
+}
+
+/// Rows of windows one after another: memory grows with the width of the image alone.
+at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               int64_t height, int64_t width) const {
+    const int64_t w = o_.stage.window, g = o_.stage.globals, heads = q.size(1), d = q.size(3),
+                  b = q.size(0);
+    const int64_t halo = o_.neighbourMode < 0 ? 0 : w, n = w + 2 * halo;
+    const int64_t tall = up(height, w), wide = up(width, w);
+    const double scale = 1 / std::sqrt(static_cast<double>(d));
+    const at::Tensor kg = k.slice(2, 0, g), vg = v.slice(2, 0, g);
+    if (o_.globalsOnly) return attend(q, kg, vg, {}, scale);
+    const auto toMap = [&](const at::Tensor& x, int64_t around) {
+        const at::Tensor map = at::constant_pad_nd(x.reshape({b, heads, height, width, d}),
+                                                   {0, 0, 0, wide - width, 0, tall - height});
+        if (around == 0) return map;
+        if (o_.maskRule != -1)
+            return at::constant_pad_nd(map, {0, 0, around, around, around, around});
+        const at::Tensor across =
+            at::cat({map.slice(3, wide - around), map, map.slice(3, 0, around)}, 3);
+        return at::cat({across.slice(2, tall - around), across, across.slice(2, 0, around)}, 2);
+    };
+    const at::Tensor queries = toMap(q, 0), keys = toMap(k.slice(2, g), halo),
+                     values = toMap(v.slice(2, g), halo);
+    // Which rows and columns of the padded map may be looked at. Wrapped round, padding is lost
+    // only where it was not reached by wrapping.
+    const auto allowed = [&](int64_t length, int64_t padded) {
+        const at::Tensor at = at::arange(-halo, padded + halo);
+        if (o_.maskRule == -1) return at.ge(length).logical_and(at.lt(padded)).logical_not();
+        return at.ge(0).logical_and(at.lt(length));
+    };
+    const at::Tensor rowOk = allowed(height, tall), columnOk = allowed(width, wide).unfold(0, n, w);
+    const at::Tensor bias = windowBias(halo);
+    const int64_t columns = wide / w;
+    std::vector<at::Tensor> rows;
+    for (int64_t row = 0; row < tall / w; ++row) {
+        at::Tensor kw = windowsOfRow(keys, row, w, n), vw = windowsOfRow(values, row, w, n);
+        const at::Tensor ok = rowOk.narrow(0, row * w, n)
+                                  .view({1, n, 1})
+                                  .logical_and(columnOk.view({columns, 1, n}))
+                                  .reshape({columns, 1, 1, n * n});
+        at::Tensor mask = at::zeros({columns, 1, 1, n * n}, q.options())
+                              .masked_fill(ok.logical_not().to(q.device()), kNever);
+        if (bias.defined()) mask = mask + bias;
+        if (g > 0) {
+            at::Tensor first = at::zeros({1, 1, 1, g}, q.options());
+            if (o_.bias) first = g2l_[1].view({1, heads, 1, g});
+            const int64_t h = std::max(mask.size(1), first.size(1));
+            mask = at::cat({first.expand({columns, h, mask.size(2), g}),
+                            mask.expand({columns, h, mask.size(2), n * n})},
+                           3);
+            const auto repeated = [&](const at::Tensor& x) {
+                return x.unsqueeze(1).expand({b, columns, heads, g, d}).reshape({-1, heads, g, d});
+            };
+            kw = at::cat({repeated(kg), kw}, 2);
+            vw = at::cat({repeated(vg), vw}, 2);
+        }
+        if (b > 1)
+            mask = mask.unsqueeze(0)
+                       .expand({b, columns, mask.size(1), mask.size(2), mask.size(3)})
+                       .flatten(0, 1);
+        mask = mask.expand({b * columns, mask.size(1), w * w, mask.size(3)});
+        rows.push_back(
+            rowOfWindows(attend(windowsOfRow(queries, row, w, w), kw, vw, mask, scale), b, w));
+    }
+    return at::cat(rows, 2)
+        .slice(2, 0, height)
+        .slice(3, 0, width)
+        .reshape({b, heads, height * width, d});
+}
+
+at::Tensor VilAttention::sliding(const at::Tensor& x, int64_t height, int64_t width,
+                                 at::Tensor* map) const {
+    const int64_t heads = o_.stage.heads, g = o_.stage.globals;
+    const at::Tensor q = splitHeads(query_(x.slice(1, g)), heads);
+    const auto kv = kv_(x).chunk(2, -1);
+    const at::Tensor y = proj_(
+        mergeHeads(local(q, splitHeads(kv[0], heads), splitHeads(kv[1], heads), height, width)));
+    if (g == 0) return y;
+    const at::Tensor qg = splitHeads(queryGlobal_(x.slice(1, 0, g)), heads);
+    const auto kvg = kvGlobal_(x).chunk(2, -1);
+    const at::Tensor kg = splitHeads(kvg[0], heads), vg = splitHeads(kvg[1], heads);
+    at::Tensor bias;
+    if (o_.bias)
+        bias = at::cat({g2g_, g2l_[0].unsqueeze(2).expand({heads, g, height * width})}, 2)
+                   .unsqueeze(0);
+    const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
+    if (map)
+        *map = attentionWeights(qg, kg, bias, scale)
+                   .mean(at::IntArrayRef({1}))
+                   .select(1, 0)
+                   .slice(1, g)
+                   .reshape({x.size(0), height, width});
+    return at::cat({projGlobal_(mergeHeads(attend(qg, kg, vg, bias, scale))), y}, 1);
+}
+
+Vil::Vil(WeightReader& reader, const VilConfig& config) : config_(config) {
+    int64_t channels = 3, side = config.imageSize;
+    for (size_t s = 0; s < config.stages.size(); ++s) {
+        const auto& c = config.stages[s];
+        const std::string layer = "layer" + std::to_string(s + 1) + ".";
+        side /= c.patch;
+        Stage stage;
+        stage.config = c;
+        stage.patch =
+            Conv::read(reader, layer + "0.proj", {channels, c.dim, c.patch, c.patch, 0, 1});
+        if (config.patchNorm)
+            stage.norm = LayerNorm::read(reader, layer + "0.norm_embed", c.dim, kNormEps);
+        if (c.globals > 0)
+            stage.globals = reader.take(layer + "0.cls_token", {1, c.globals, c.dim});
+        if (c.absolute) {
+            stage.rows = reader.take(layer + "0.x_pos_embed", {1, side, c.dim / 2});
+            stage.columns = reader.take(layer + "0.y_pos_embed", {1, side, c.dim / 2});
+            stage.globalPosition = reader.take(layer + "0.cls_pos_embed", {1, c.globals, c.dim});
+        }
+        for (int64_t b = 0; b < c.depth; ++b) {
+            const std::string first = layer + std::to_string(2 * b + 1),
+                              second = layer + std::to_string(2 * b + 2);
+            LayerNorm norm1 = LayerNorm::read(reader, first + ".norm", c.dim, kNormEps);
+            VilAttention attention(
+                reader, first + ".attn",
+                {c, config.maskRule, config.neighbourMode, false, !c.absolute, side, side});
+            LayerNorm norm2 = LayerNorm::read(reader, second + ".norm", c.dim, kNormEps);
+            stage.blocks.push_back({std::move(norm1), std::move(norm2), std::move(attention),
+                                    Mlp::read(reader, second + ".mlp", c.dim, kMlpRatio * c.dim)});
+        }
+        stages_.push_back(std::move(stage));
+        channels = c.dim;
+    }
+    norm_ = LayerNorm::read(reader, "norm", channels, kNormEps);
+    head_ = Linear::read(reader, "head", channels, config.numClasses);
+}
+
+int64_t Vil::sizeMultiple() const {
+    return stageStrides().back();
+}
+
+std::vector<int64_t> Vil::stageStrides() const {
+    std::vector<int64_t> strides;
+    int64_t stride = 1;
+    for (const auto& stage : config_.stages) strides.push_back(stride *= stage.patch);
+    return strides;
+}
+
+at::Tensor Vil::forward(const at::Tensor& image, BackboneTrace* trace) const {
+    if (image.dim() != 4 || image.size(2) < sizeMultiple() || image.size(3) < sizeMultiple())
+        throw ModelError("Vision Longformer: the input must be [B, 3, H, W] of at least " +
+                         std::to_string(sizeMultiple()) + " px a side");
+    at::Tensor x = image;
+    int64_t height = 0, width = 0;
+    for (size_t s = 0; s < stages_.size(); ++s) {
+        const Stage& stage = stages_[s];
+        const std::string name = "stage" + std::to_string(s + 1);
+        const int64_t g = stage.config.globals;
+        x = stage.patch(x);
+        height = x.size(2);
+        width = x.size(3);
+        x = mapToTokens(x);
+        if (config_.patchNorm) x = stage.norm(x);
+        if (g > 0) x = at::cat({stage.globals.expand({x.size(0), g, x.size(2)}), x}, 1);
+        if (stage.config.absolute) {
+            const int64_t half = stage.config.dim / 2;
+            const at::Tensor rows = resampled(stage.rows, height)
+                                        .view({height, 1, half})
+                                        .expand({height, width, half}),
+                             columns = resampled(stage.columns, width)
+                                           .view({1, width, half})
+                                           .expand({height, width, half});
+            x = x + at::cat({stage.globalPosition,
+                             at::cat({rows, columns}, 2).flatten(0, 1).unsqueeze(0)},
+                            1);
+        }
+        if (trace) trace->keep(name + ".patch_embed", x);
+        at::Tensor map;
+        for (size_t b = 0; b < stage.blocks.size(); ++b) {
+            const Block& block = stage.blocks[b];
+            const bool wanted = trace && trace->attention && b + 1 == stage.blocks.size();
+            x = x + block.attention.forward(block.norm1(x), height, width, wanted ? &map : nullptr);
+            if (trace) trace->keep(name + ".block" + std::to_string(b) + ".attn", x);
+            x = x + block.mlp(block.norm2(x));
+            if (trace) trace->keep(name + ".block" + std::to_string(b) + ".mlp", x);
+        }
+        if (trace && trace->attention)
+            trace->stages.push_back(map.defined() ? evenShares(map) : map);
+        if (s + 1 < stages_.size()) x = tokensToMap(x.slice(1, g), height, width);
+    }
+    x = norm_(x);
+    if (trace) trace->keep("norm", x);
+    x = stages_.back().config.globals > 0 && !config_.averagePool ? x.select(1, 0)
+                                                                  : x.mean(at::IntArrayRef({1}));
+    if (trace) trace->keep("pooled", x);
+    x = head_(x);
+    if (trace) trace->keep("logits", x);
+    return x;
+}
+
+}  // namespace atlas::engine
