@@ -79,7 +79,7 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         if (isNew) attention.colorMap = "inferno";
         attention.rescale();
     }
-    if (results.hasAttention()) {
+    if (results.hasMass()) {
         auto& mass = add("mass", {}, results.mass);
         if (isNew) mass.colorMap = "magma";
         mass.classNames.clear();

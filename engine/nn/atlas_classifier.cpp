@@ -11,6 +11,7 @@
 
 #include "engine/nn/atlas_runner.h"
 #include "engine/nn/autocast.h"
+#include "engine/nn/backbone_classifier.h"
 #include "engine/nn/classifier.h"
 #include "engine/nn/context_batch.h"
 #include "engine/nn/device.h"
@@ -405,6 +406,8 @@ void setThreads(int threads) {
 
 std::unique_ptr<Classifier> Classifier::open(const std::filesystem::path& modelDir,
                                              const ClassifierOptions& options) {
+    const ModelConfig config = loadModelConfig(modelDir);
+    if (!config.isAtlas()) return openBackbone(modelDir, config, options);
     return std::make_unique<AtlasClassifier>(modelDir, options);
 }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "engine/nn/backbones/backbone.h"
 #include "engine/nn/model_error.h"
 
 namespace atlas::engine {
@@ -23,9 +24,10 @@ std::vector<float> normaliseArgument(const json& transforms, const char* key) {
 ModelConfig parse(const json& text) {
     if (text.value("spec_version", "") != "1.0")
         throw ModelError("\"spec_version\" is not \"1.0\"");
+    const std::string architecture = text.value("architecture", "atlas");
     if (!text.contains("atlas"))
         throw ModelError("\"architecture\" is \"" + text.value("architecture", "?") +
-                         "\": this is not an Atlas network (no \"atlas\" block)");
+                         "\": this is no network of ours (no \"atlas\" block)");
     const json& ours = text.at("atlas");
     ModelConfig config;
     config.name = ours.value("name", "model");
@@ -43,12 +45,18 @@ ModelConfig parse(const json& text) {
     if (!(config.spacingUmPx > 0) || !std::isfinite(config.spacingUmPx))
         throw ModelError("\"spacing_um_px\" must be above 0");
     config.ground = ours.value("resolution_unit", "um") == "m";
-    config.network = AtlasConfig::fromJson(ours.at("network"));
-    if (config.network.numClasses != static_cast<int64_t>(classes))
-        throw ModelError("\"atlas.network.num_classes\" is not the number of class names");
+    if (Backbone::knows(architecture)) {
+        json network = ours.at("backbone");
+        network["num_classes"] = classes;
+        config.setBackbone(architecture, network);
+    } else {
+        config.network = AtlasConfig::fromJson(ours.at("network"));
+        if (config.network.numClasses != static_cast<int64_t>(classes))
+            throw ModelError("\"atlas.network.num_classes\" is not the number of class names");
+    }
     config.mean = normaliseArgument(text.at("transform"), "mean");
     config.std = normaliseArgument(text.at("transform"), "std");
-    const auto channels = static_cast<size_t>(config.network.inChannels);
+    const auto channels = static_cast<size_t>(config.isAtlas() ? config.network.inChannels : 3);
     if (config.mean.size() != channels || config.std.size() != channels)
         throw ModelError("\"transform\": Normalize needs one value a channel");
     for (float value : config.std)
@@ -62,7 +70,28 @@ ModelConfig parse(const json& text) {
 
 }  // namespace
 
+void ModelConfig::setBackbone(const std::string& name, const json& config) {
+    const auto description = Backbone::describe(name, config);
+    if (patchSizePx % description.sizeMultiple != 0 && name != "vil")
+        throw ModelError("\"patch_size_pixels\" is " + std::to_string(patchSizePx) +
+                         "; this network takes multiples of " +
+                         std::to_string(description.sizeMultiple));
+    if (patchSizePx < description.sizeMultiple)
+        throw ModelError("\"patch_size_pixels\" is below " +
+                         std::to_string(description.sizeMultiple) + ", the least for this network");
+    architecture = name;
+    backbone = config.dump();
+    stageStridesPx.clear();
+    for (int64_t stride : description.stageStrides)
+        if (stride > 0) stageStridesPx.push_back(stride);
+}
+
+std::string ModelConfig::networkText() const {
+    return isAtlas() ? network.toJson().dump() : backbone;
+}
+
 std::vector<int64_t> ModelConfig::tokenSidesPx() const {
+    if (!isAtlas()) return stageStridesPx;
     const int64_t tokens = (patchSizePx + 15) / 16;
     const auto scales = listScales(legalSide(tokens, network.windowSide, network.poolRatio),
                                    network.windowSide, network.poolRatio, network.maxScales);
@@ -85,21 +114,22 @@ void saveModelConfig(const std::filesystem::path& dir, const ModelConfig& config
         {{{"name", "Resize"}, {"arguments", {{"size", config.patchSizePx}}}},
          {{"name", "ToTensor"}},
          {{"name", "Normalize"}, {"arguments", {{"mean", config.mean}, {"std", config.std}}}}});
-    const json text = {{"spec_version", "1.0"},
-                       {"architecture", "atlas"},
-                       {"num_classes", config.classNames.size()},
-                       {"class_names", config.classNames},
-                       {"patch_size_pixels", config.patchSizePx},
-                       {"spacing_um_px", config.spacingUmPx},
-                       {"transform", transform},
-                       {"atlas",
-                        {{"name", config.name},
-                         {"description", config.description},
-                         {"licence", config.licence},
-                         {"resolution_unit", config.ground ? "m" : "um"},
-                         {"class_colors", config.classColors},
-                         {"network", config.network.toJson()},
-                         {"training_record", json::parse(config.trainingRecord)}}}};
+    const json text = {
+        {"spec_version", "1.0"},
+        {"architecture", config.architecture},
+        {"num_classes", config.classNames.size()},
+        {"class_names", config.classNames},
+        {"patch_size_pixels", config.patchSizePx},
+        {"spacing_um_px", config.spacingUmPx},
+        {"transform", transform},
+        {"atlas",
+         {{"name", config.name},
+          {"description", config.description},
+          {"licence", config.licence},
+          {"resolution_unit", config.ground ? "m" : "um"},
+          {"class_colors", config.classColors},
+          {config.isAtlas() ? "network" : "backbone", json::parse(config.networkText())},
+          {"training_record", json::parse(config.trainingRecord)}}}};
     std::filesystem::create_directories(dir);
     const auto temporary = dir / "config.json.tmp";
     std::ofstream file(temporary);

@@ -24,11 +24,20 @@ struct ModelConfig {
     double spacingUmPx = 0;                           ///< microns per model pixel
     bool ground = false;                              ///< resolution is shown in metres
     std::vector<float> mean, std;
-    AtlasConfig network;
-    std::string trainingRecord = "{}";  ///< JSON text
+    std::string architecture = "atlas";   ///< or one that Backbone knows
+    AtlasConfig network;                  ///< of Atlas
+    std::string backbone = "{}";          ///< of the others: JSON text as Backbone::make() takes it
+    std::vector<int64_t> stageStridesPx;  ///< of the others: of the stages that have a map
+    std::string trainingRecord = "{}";    ///< JSON text
 
-    /// Scale tokens of this network at its own patch size, finest first, in model pixels a token.
+    bool isAtlas() const { return architecture == "atlas"; }
+    /// Scale tokens of this network at its own patch size, finest first, in model pixels a token;
+    /// of other networks than Atlas the places of the stages' attention maps.
     std::vector<int64_t> tokenSidesPx() const;
+    /// JSON text of what the network is: whatever the answers depend on besides the weights.
+    std::string networkText() const;
+    /// The network's own configuration read from JSON; sets stageStridesPx. Throws ModelError.
+    void setBackbone(const std::string& architecture, const nlohmann::json& config);
 };
 
 /// Reads `dir`/config.json. Throws ModelError with path, key and cause.

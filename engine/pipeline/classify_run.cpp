@@ -40,10 +40,13 @@ std::string timeNow() {
     return text;
 }
 
+constexpr int kBackboneBatch = 4;
+
 /// As many contexts as a laptop's processor runs in about a third of a second: small networks are
 /// faster side by side, large ones should not keep their first result back.
 int batchSize(const RunRequest& request, const ModelConfig& model) {
     if (request.batch > 0) return request.batch;
+    if (!model.isAtlas()) return kBackboneBatch;
     const double flops = atlasCost(model.network, model.patchSizePx).total();
     return static_cast<int>(std::clamp(kBatchFlops / flops, 1.0, 16.0));
 }
@@ -122,7 +125,7 @@ class ClassifyRun::Work {
         return derivedUuid(
             nlohmann::json{{"source", record_.sourceFingerprint},
                            {"model", record_.modelSha256},
-                           {"config", record_.model.network.toJson()},
+                           {"config", nlohmann::json::parse(record_.model.networkText())},
                            {"overlap", r.overlap},
                            {"mask", r.mask},
                            {"attention", r.attention},

@@ -291,6 +291,9 @@ ContributionResult contributionsAt(const io::ColorSource& image, const Classifie
     asked.contributions = true;
     auto analysis = classifier.analyse(result.context.pixels, asked);
     if (analysis.logits.empty()) throw std::runtime_error("there is no data in this context");
+    if (analysis.contributions.empty())
+        throw std::runtime_error(
+            model.name + ": the scores of this network do not split into places; only Atlas's do");
     result.logits = std::move(analysis.logits);
     result.probabilities = std::move(analysis.probabilities);
     result.baseline = std::move(analysis.baseline);

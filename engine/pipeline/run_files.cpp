@@ -224,7 +224,7 @@ void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers
     for (size_t k = 0; k < layers.attention.size(); ++k)
         io::writeRasterFile(dir / ("attention_s" + std::to_string(k) + ".tif"), layers.attention[k],
                             options);
-    if (layers.hasAttention()) io::writeRasterFile(dir / "mass.tif", layers.mass, options);
+    if (layers.hasMass()) io::writeRasterFile(dir / "mass.tif", layers.mass, options);
     for (size_t i = 0; i < layers.contributions.size(); ++i)
         io::writeRasterFile(
             dir / ("contributions_s" + std::to_string(layers.contributionScales[i]) + ".tif"),
@@ -376,7 +376,7 @@ LoadedRun loadRun(const fs::path& dir) try {
          ++k)
         run.layers.attention.push_back(
             io::readRasterFile(dir / ("attention_s" + std::to_string(k) + ".tif")));
-    if (run.layers.hasAttention()) run.layers.mass = io::readRasterFile(dir / "mass.tif");
+    if (fs::exists(dir / "mass.tif")) run.layers.mass = io::readRasterFile(dir / "mass.tif");
     for (size_t k = 0; k < run.tokenSidesUm.size(); ++k) {
         const auto path = dir / ("contributions_s" + std::to_string(k) + ".tif");
         if (!fs::exists(path)) continue;

@@ -66,6 +66,7 @@ Stitcher::Stitcher(const RunPlan& plan, const ModelConfig& model, bool attention
         map.bandNames = {"attention received, multiples of an even share"};
         received_.emplace_back(std::move(map));
     }
+    if (!model.isAtlas()) return;
     auto mass = emptyRaster(plan, plan.contextWidth * static_cast<double>(tokens[0]) / patch,
                             plan.contextHeight * static_cast<double>(tokens[0]) / patch,
                             static_cast<int>(tokens.size()));
@@ -120,6 +121,7 @@ void Stitcher::add(const Context& context, const ContextResult& result) {
     if (!attention_ || result.received.empty()) return;
     for (size_t k = 0; k < received_.size(); ++k)
         addMaps(received_[k], context, {&result.received[k]});
+    if (!mass_) return;
     std::vector<const ScaleMap*> mass;
     for (const auto& map : result.mass) mass.push_back(&map);
     addMaps(*mass_, context, mass);

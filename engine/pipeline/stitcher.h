@@ -25,6 +25,7 @@ struct RunLayers {
     std::vector<int> contributionScales;
     io::GridRaster evidence;
     bool hasAttention() const { return !attention.empty(); }
+    bool hasMass() const { return mass.width > 0; }  ///< Atlas alone
 };
 
 class Stitcher {

@@ -109,6 +109,8 @@ std::array<double, 2> wilsonInterval(int64_t right, int64_t count) {
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data, int64_t side,
                          const ClassifierOptions& options, std::stop_token stop) {
     const ModelConfig model = loadModelConfig(modelDir);
+    if (!model.isAtlas())
+        throw ModelError(modelDir.string() + ": only Atlas networks are evaluated here yet");
     std::vector<int> map;
     for (const auto& name : data.classNames()) {
         const auto found = std::find(model.classNames.begin(), model.classNames.end(), name);

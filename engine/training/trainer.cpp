@@ -315,6 +315,8 @@ class Session {
     /// The training record of the model that this one began as.
     json startRecord() const {
         const ModelConfig start = loadModelConfig(first_);
+        if (!start.isAtlas())
+            throw ModelError(first_.string() + ": only Atlas networks are trained here");
         json record = json::parse(start.trainingRecord, nullptr, false);
         if (record.is_object()) record.erase("evaluations");
         return {{"name", start.name}, {"training_record", record}};

@@ -327,11 +327,13 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
             return QString::fromStdString(
                 engine::lengthText(static_cast<double>(px) * model.spacingUmPx, model.ground));
         };
-        // The coarsest scale is one window over the whole context.
+        // The coarsest scale is one window over the whole context. What other networks see differs
+        // from layer to layer.
         const int64_t sees =
             std::min(tokens[k] * model.network.windowSide, std::max(model.patchSizePx, tokens[k]));
-        auto* shown =
-            new QCheckBox(tr("s%1: %2 tokens, sees %3").arg(k).arg(size(tokens[k]), size(sees)));
+        auto* shown = new QCheckBox(
+            model.isAtlas() ? tr("s%1: %2 tokens, sees %3").arg(k).arg(size(tokens[k]), size(sees))
+                            : tr("s%1: places of %2").arg(k).arg(size(tokens[k])));
         shown->setObjectName(QString("explorer.scale%1").arg(k));
         shown->setToolTip(tr("Show the attention of this scale (H; , and . for the next one)"));
         auto* opacity = new QSlider(Qt::Horizontal);
@@ -352,15 +354,20 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
         connect(opacity, &QSlider::valueChanged, this, emitEdit);
         scaleOff_->addItem(tr("without s%1, %2").arg(k).arg(size(tokens[k])));
     }
-    for (size_t s = 0; s < model.network.stages.size(); ++s) {
+    for (size_t s = 0; model.isAtlas() && s < model.network.stages.size(); ++s) {
         headsOfStage_.push_back(static_cast<int>(model.network.stages[s].heads));
         for (int64_t b = 0; b < model.network.stages[s].depth; ++b)
             block_->addItem(tr("stage %1, block %2, s%3 up").arg(s + 1).arg(b + 1).arg(s),
                             QPoint(static_cast<int>(s), static_cast<int>(b)));
     }
-    block_->setCurrentIndex(static_cast<int>(model.network.stages.at(0).depth) - 1);
-    head_->addItem(tr("mean of all"), -1);
-    for (int h = 0; h < headsOfStage_.at(0); ++h) head_->addItem(tr("head %1").arg(h + 1), h);
+    if (model.isAtlas()) {
+        block_->setCurrentIndex(static_cast<int>(model.network.stages.at(0).depth) - 1);
+        head_->addItem(tr("mean of all"), -1);
+        for (int h = 0; h < headsOfStage_.at(0); ++h) head_->addItem(tr("head %1").arg(h + 1), h);
+    }
+    for (QWidget* w : {static_cast<QWidget*>(block_), static_cast<QWidget*>(head_),
+                       static_cast<QWidget*>(scaleOff_)})
+        w->setEnabled(model.isAtlas());
     filling_ = false;
     empty_->setVisible(false);
     all_->setVisible(true);

@@ -99,12 +99,28 @@ std::unique_ptr<Backbone> Backbone::make(const std::string& architecture, const 
     return network;
 }
 
-int64_t Backbone::countParameters(const std::string& architecture, const json& config) {
+Backbone::Description Backbone::describe(const std::string& architecture, const json& config) {
+    const StateDict none;
+    WeightReader reader(none);
+    const auto network = build(architecture, config, reader);
+    return {network->sizeMultiple(), network->stageStrides()};
+}
+
+bool Backbone::knows(const std::string& architecture) {
+    return makers().contains(architecture);
+}
+
+std::vector<std::pair<std::string, std::vector<int64_t>>> Backbone::weightsOf(
+    const std::string& architecture, const json& config) {
     const StateDict none;
     WeightReader reader(none);
     build(architecture, config, reader);
+    return reader.asked();
+}
+
+int64_t Backbone::countParameters(const std::string& architecture, const json& config) {
     int64_t count = 0;
-    for (const auto& [name, shape] : reader.asked()) {
+    for (const auto& [name, shape] : weightsOf(architecture, config)) {
         if (name.ends_with("running_mean") || name.ends_with("running_var")) continue;
         int64_t size = 1;
         for (int64_t d : shape) size *= d;

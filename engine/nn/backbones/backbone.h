@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/nn/tensor.h"
@@ -37,7 +38,7 @@ class Backbone {
 
     /// Height and width must be multiples of this.
     virtual int64_t sizeMultiple() const = 0;
-    /// Pixels a side of the places of each stage's map.
+    /// Pixels a side of the places of each stage's map; 0: the stage has none.
     virtual std::vector<int64_t> stageStrides() const = 0;
 
     /// `architecture`: vil, halonet or scalablevit; `config`: as the golden files have it, or
@@ -45,6 +46,16 @@ class Backbone {
     /// not fit.
     static std::unique_ptr<Backbone> make(const std::string& architecture,
                                           const nlohmann::json& config, const StateDict& weights);
+    /// What is known of a network without its weights.
+    struct Description {
+        int64_t sizeMultiple = 1;
+        std::vector<int64_t> stageStrides;
+    };
+    static Description describe(const std::string& architecture, const nlohmann::json& config);
+    static bool knows(const std::string& architecture);
+    /// Names and shapes of its weights, statistics of norms among them.
+    static std::vector<std::pair<std::string, std::vector<int64_t>>> weightsOf(
+        const std::string& architecture, const nlohmann::json& config);
     /// Parameters that such a network has.
     static int64_t countParameters(const std::string& architecture, const nlohmann::json& config);
     /// Names for {"variant": ...}.

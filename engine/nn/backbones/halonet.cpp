@@ -75,6 +75,7 @@ HaloNetConfig paperVariant(size_t number) {
         block.middle = width;
         block.valueRatio = row.value;
         block.halo = {.block = row.block, .halo = row.halo, .heads = s == 0 ? 4 : 8};
+        block.halo.qkRatio = 1 / row.value;  // values alone are wider
         config.stages.push_back({s == 0 ? 1 : 2, std::vector<HaloBlockConfig>(
                                                      static_cast<size_t>(row.depths[s]), block)});
     }
@@ -290,6 +291,7 @@ HaloNet::HaloNet(WeightReader& reader, const HaloNetConfig& config) : config_(co
     for (size_t s = 0; s < config.stages.size(); ++s) {
         const auto& stage = config.stages[s];
         std::vector<Block> blocks;
+        int64_t mapStride = 0;  // of the input of the stage's last attention
         for (size_t b = 0; b < stage.blocks.size(); ++b) {
             const auto& bc = stage.blocks[b];
             const std::string name = "stages." + std::to_string(s) + "." + std::to_string(b);
@@ -308,6 +310,7 @@ HaloNet::HaloNet(WeightReader& reader, const HaloNetConfig& config) : config_(co
                 block.attention.emplace(reader, name + ".self_attn", options, middle, wide);
                 block.after = ChannelAffine::read(reader, name + ".post_attn", wide);
                 multiple_ = std::lcm(multiple_, stride * options.block);
+                mapStride = stride;
             } else {
                 const int64_t groups = bc.groupSize > 0 ? middle / bc.groupSize : 1;
                 block.middle = Conv::readWithNorm(reader, name + ".conv2_kxk",
@@ -335,7 +338,7 @@ HaloNet::HaloNet(WeightReader& reader, const HaloNetConfig& config) : config_(co
             stride *= step;
         }
         stages_.push_back(std::move(blocks));
-        strides_.push_back(stride);
+        strides_.push_back(mapStride);
     }
     multiple_ = std::lcm(multiple_, stride);
     if (config.finalChannels > 0) {

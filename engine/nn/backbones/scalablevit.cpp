@@ -189,7 +189,9 @@ ScalableViT::ScalableViT(WeightReader& reader, const ScalableViTConfig& config) 
 std::vector<int64_t> ScalableViT::stageStrides() const {
     std::vector<int64_t> strides;
     for (size_t s = 0; s < stages_.size(); ++s)
-        strides.push_back((int64_t{4} << s) * config_.stages[s].reduction);
+        strides.push_back(config_.stages[s].depth > 1 || config_.stages[s].window == 1
+                              ? (int64_t{4} << s) * config_.stages[s].reduction
+                              : 0);
     return strides;
 }
 

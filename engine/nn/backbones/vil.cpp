@@ -345,14 +345,21 @@ Vil::Vil(WeightReader& reader, const VilConfig& config) : config_(config) {
     head_ = Linear::read(reader, "head", channels, config.numClasses);
 }
 
+/// Smaller images have no place left; others are cut to whole patches in each stage.
 int64_t Vil::sizeMultiple() const {
-    return stageStrides().back();
+    int64_t stride = 1;
+    for (const auto& stage : config_.stages) stride *= stage.patch;
+    return stride;
 }
 
 std::vector<int64_t> Vil::stageStrides() const {
     std::vector<int64_t> strides;
     int64_t stride = 1;
-    for (const auto& stage : config_.stages) strides.push_back(stride *= stage.patch);
+    for (const auto& stage : config_.stages) {
+        stride *= stage.patch;
+        const bool map = stage.depth > 0 && (stage.globals > 0 || !stage.sliding);
+        strides.push_back(map ? stride : 0);
+    }
     return strides;
 }
 

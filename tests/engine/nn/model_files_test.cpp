@@ -147,7 +147,7 @@ TEST(ModelConfig, SaysWhichKeyIsWrong) {
         std::ofstream(folder.path() / "config.json") << text.dump();
         return errorOf([&] { loadModelConfig(folder.path()); });
     };
-    EXPECT_NE(broken([](auto& j) { j.erase("atlas"); }).find("not an Atlas network"),
+    EXPECT_NE(broken([](auto& j) { j.erase("atlas"); }).find("no network of ours"),
               std::string::npos);
     EXPECT_NE(broken([](auto& j) {
                   j["class_names"] = {"a", "a", "b"};

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/backbone_classifier.h"
+
+#include <torch/version.h>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/nn/backbones/backbone.h"
+#include "engine/nn/context_batch.h"
+#include "engine/nn/device.h"
+#include "engine/nn/model_error.h"
+#include "engine/nn/safetensors.h"
+
+namespace atlas::engine {
+namespace {
+
+class BackboneClassifier : public Classifier {
+  public:
+    BackboneClassifier(const std::filesystem::path& dir, ModelConfig config,
+                       const ClassifierOptions& options)
+        : config_(std::move(config)),
+          choice_(chooseDevice(options.device)),
+          batch_(config_.patchSizePx, config_.mean, config_.std, choice_.device) {
+        setThreads(options.threads);
+        try {
+            StateDict weights = loadSafetensors(dir / "model.safetensors");
+            for (auto& [name, tensor] : weights)
+                if (tensor.is_floating_point()) tensor = tensor.to(choice_.device, at::kFloat);
+            network_ = Backbone::make(config_.architecture, nlohmann::json::parse(config_.backbone),
+                                      weights);
+        } catch (const ModelError& error) {
+            throw ModelError((dir / "model.safetensors").string() + ": " + error.what());
+        }
+        choice_.reason += ", float32";
+    }
+
+    const ModelConfig& config() const override { return config_; }
+    std::string deviceReason() const override { return choice_.reason; }
+    std::string versions() const override { return std::string("LibTorch ") + TORCH_VERSION; }
+
+    std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
+                                        bool attention) const override {
+        const at::NoGradGuard noGradient;
+        std::vector<ContextResult> results(contexts.size());
+        std::vector<size_t> usable;
+        for (size_t i = 0; i < contexts.size(); ++i)
+            if (anyValid(contexts[i])) usable.push_back(i);
+        if (usable.empty()) return results;
+        BackboneTrace trace;
+        trace.attention = attention;
+        const at::Tensor images = choice_.device.is_cpu() ? batch_.images(contexts, usable)
+                                                          : batch_.imagesOnDevice(contexts, usable);
+        const at::Tensor probabilities =
+            network_->forward(images, &trace).to(at::kFloat).softmax(1).to(at::kCPU).contiguous();
+        for (size_t i = 0; i < usable.size(); ++i) {
+            ContextResult& result = results[usable[i]];
+            const float* first = probabilities.const_data_ptr<float>() +
+                                 static_cast<int64_t>(i) * probabilities.size(1);
+            result.probabilities.assign(first, first + probabilities.size(1));
+            for (const auto& map : trace.stages) {
+                if (!map.defined()) continue;
+                const at::Tensor plain =
+                    map[static_cast<int64_t>(i)].to(at::kCPU, at::kFloat).contiguous();
+                const float* values = plain.const_data_ptr<float>();
+                result.received.push_back({plain.size(0), {values, values + plain.numel()}});
+            }
+        }
+        return results;
+    }
+
+    ContextAnalysis analyse(const ContextPixels& context,
+                            const AnalysisRequest& asked) const override {
+        if (asked.probe || asked.flow || asked.scaleOff >= 0 || !asked.tokenMask.empty())
+            throw ModelError(config_.name +
+                             ": only Atlas networks can be probed, followed back or run without a "
+                             "scale or tokens; blur a region instead");
+        ContextAnalysis analysis;
+        const auto result = classify({context}, false).at(0);
+        analysis.probabilities = result.probabilities;
+        for (float p : result.probabilities) analysis.logits.push_back(std::log(p));
+        return analysis;  // the head of these networks does not split into places
+    }
+
+    WholeResult classifyWhole(const WholeImage&, const WholeOptions&,
+                              const WholeProgress&) const override {
+        throw ModelError(config_.name + ": only Atlas takes a whole image as one context");
+    }
+
+  private:
+    ModelConfig config_;
+    DeviceChoice choice_;
+    ContextBatch batch_;
+    std::unique_ptr<Backbone> network_;
+};
+
+}  // namespace
+
+std::unique_ptr<Classifier> openBackbone(const std::filesystem::path& dir,
+                                         const ModelConfig& config,
+                                         const ClassifierOptions& options) {
+    return std::make_unique<BackboneClassifier>(dir, config, options);
+}
+
+}  // namespace atlas::engine

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sister networks in the same pipeline: model folder, run, layers, and clear words for what
+// only Atlas can do.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/nn/backbones/backbone.h"
+#include "engine/nn/model_error.h"
+#include "engine/nn/safetensors.h"
+#include "engine/pipeline/explain.h"
+#include "engine/pipeline/run_folder.h"
+#include "io/reader_registry.h"
+#include "tests/support/pipeline_runs.h"
+#include "tests/support/temporary_folder.h"
+
+namespace atlas::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+struct Kind {
+    const char* architecture;
+    json network;
+    int64_t side;
+    std::vector<int64_t> tokens;  ///< that its maps should have
+};
+
+/// A model folder with random weights.
+fs::path modelFolder(const fs::path& dir, const Kind& kind) {
+    ModelConfig config;
+    config.name = kind.architecture;
+    config.classNames = {"a", "b", "c", "d"};
+    config.classColors = defaultClassColors(4);
+    config.patchSizePx = kind.side;
+    config.spacingUmPx = 500000;
+    config.ground = true;
+    config.mean = {0.5f, 0.5f, 0.5f};
+    config.std = {0.25f, 0.25f, 0.25f};
+    json network = kind.network;
+    network["num_classes"] = 4;
+    config.setBackbone(kind.architecture, network);
+    saveModelConfig(dir, config);
+    StateDict weights;
+    for (const auto& [name, shape] : Backbone::weightsOf(kind.architecture, network)) {
+        at::Tensor t = at::rand(shape) * 0.2 - 0.1;
+        if (name.ends_with("running_var")) t = at::ones(shape);
+        weights[name] = t;
+    }
+    saveSafetensors(dir / "model.safetensors", weights);
+    return dir;
+}
+
+const std::vector<Kind> kKinds{
+    {"vil",
+     {{"arch", "l1,h2,d16,n1,s1,g1,p4,f7,a1_l2,h2,d32,n1,s1,g0,p2,f7,a0_l3,h2,d32,n1,s0,g1,p4,a0"},
+      {"image_size", 256}},
+     256,
+     {4, 32}},
+    {"halonet",
+     {{"stem_type", "3x3"},
+      {"stem_pool", ""},
+      {"stem_channels", 16},
+      {"shortcut", "conv1x1"},
+      {"activation", "relu"},
+      {"channel_attention", nullptr},
+      {"num_classes", 4},
+      {"stages",
+       {{{"stride", 2},
+         {"blocks", {{{"type", "bottle"}, {"out_channels", 32}, {"bottleneck_ratio", 0.5}}}}},
+        {{"stride", 2},
+         {"blocks",
+          {{{"type", "self_attn"},
+            {"out_channels", 32},
+            {"bottleneck_ratio", 0.5},
+            {"self_attn", {{"block_size", 8}, {"halo_size", 2}, {"num_heads", 2}}}},
+           {{"type", "self_attn"},
+            {"out_channels", 32},
+            {"bottleneck_ratio", 0.5},
+            {"self_attn", {{"block_size", 8}, {"halo_size", 2}, {"num_heads", 2}}}}}}}}}},
+     256,
+     {8}},
+    {"scalablevit",
+     {{"dims", {16, 32}},
+      {"num_heads", {1, 2}},
+      {"depths", {2, 2}},
+      {"window_sizes", {8, 8}},
+      {"spatial_reduction", {8, 2}},
+      {"mlp_ratios", {2, 2}},
+      {"channel_ratio", {1, 1}},
+      {"head", "linear"}},
+     256,
+     {32, 16}}};
+
+TEST(BackboneRun, EveryArchitectureRunsThroughThePipeline) {
+    for (const auto& kind : kKinds) {
+        SCOPED_TRACE(kind.architecture);
+        const test::TemporaryFolder folder;
+        RunRequest request =
+            test::sceneRequest(folder.path() / "out", "synthetic:size=1024,seed=21");
+        request.modelDir = modelFolder(folder.path() / "model", kind);
+        request.attention = true;
+        EXPECT_EQ(loadModelConfig(request.modelDir).tokenSidesPx(), kind.tokens);
+        const auto outcome = test::runOf(request);
+        ASSERT_EQ(outcome.error, "");
+        const auto run = loadRun(outcome.folder);
+        EXPECT_EQ(run.tiles.size(), 16u);
+        ASSERT_EQ(run.layers.attention.size(), kind.tokens.size());
+        EXPECT_FALSE(run.layers.hasMass());
+        for (size_t k = 0; k < kind.tokens.size(); ++k) {
+            const auto& map = run.layers.attention[k];
+            EXPECT_EQ(map.width, 1024 / kind.tokens[k]);
+            double sum = 0;
+            for (float v : map.values) sum += v;
+            EXPECT_NEAR(sum / static_cast<double>(map.values.size()), 1, 0.01) << "even shares";
+        }
+        // The same answers as the network gives by itself.
+        const auto source = io::openImage(request.image);
+        const io::ColorSource image(source, io::defaultDisplay(source->info()),
+                                    std::make_shared<io::TileCache>(size_t{64} << 20));
+        const auto classifier = Classifier::open(request.modelDir, {.device = "cpu", .cache = {}});
+        const auto alone =
+            classifier->classify({{image.region(0, {256, 512, 256, 256}).rgba}}, false).at(0);
+        const auto tile = std::find_if(run.tiles.begin(), run.tiles.end(),
+                                       [](const TileRow& t) { return t.x == 256 && t.y == 512; });
+        ASSERT_NE(tile, run.tiles.end());
+        for (size_t c = 0; c < 4; ++c)
+            EXPECT_NEAR(tile->probabilities[c], alone.probabilities[c], 1e-4);
+        // What only Atlas can do is said, not done wrongly.
+        EXPECT_THROW(probeAt(image, *classifier, request, {}, 100, 100), ModelError);
+        EXPECT_THROW(flowAt(image, *classifier, request, 100, 100), ModelError);
+        EXPECT_THROW(contributionsAt(image, *classifier, request, 100, 100), std::runtime_error);
+        WhatIf blur;
+        blur.region = {0, 0, 128, 128};
+        EXPECT_EQ(whatIf(image, *classifier, request, blur, 100, 100).after.size(), 4u);
+        request.wholeImage = true;
+        EXPECT_NE(test::runOf(request).error.find("Atlas"), std::string::npos);
+    }
+}
+
+TEST(BackboneRun, ModelFoldersAreCheckedByName) {
+    const test::TemporaryFolder folder;
+    Kind kind = kKinds[1];
+    const fs::path dir = modelFolder(folder.path() / "model", kind);
+    std::ifstream file(dir / "config.json");
+    json config = json::parse(file);
+    const auto errorOf = [&](const json& text) -> std::string {
+        std::ofstream(dir / "config.json") << text.dump();
+        try {
+            Classifier::open(dir, {.device = "cpu", .cache = {}});
+        } catch (const ModelError& error) {
+            return error.what();
+        }
+        return {};
+    };
+    EXPECT_EQ(errorOf(config), "");
+    json odd = config;
+    odd["patch_size_pixels"] = 200;
+    EXPECT_NE(errorOf(odd).find("multiples of"), std::string::npos) << errorOf(odd);
+    odd = config;
+    odd["atlas"]["backbone"]["stages"][0]["stride"] = "two";
+    EXPECT_NE(errorOf(odd).find("config.json"), std::string::npos);
+    odd = config;
+    odd["atlas"]["backbone"]["stem_channels"] = 24;
+    EXPECT_NE(errorOf(odd).find("wrong shape"), std::string::npos) << errorOf(odd);
+}
+
+}  // namespace
+}  // namespace atlas::engine
