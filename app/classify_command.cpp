@@ -11,6 +11,7 @@
 #include "app/places.h"
 #include "app/terminal.h"
 #include "engine/pipeline/classify_run.h"
+#include "engine/pipeline/trust.h"
 
 namespace atlas::app {
 namespace {
@@ -45,6 +46,7 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
     request.threads = arguments.engine.threads;
     request.memoryBytes = parseMemory(arguments.engine.memory);
     request.cache = cacheDir();
+    request.trustFile = trustFile();
     request.wholeImage = arguments.context == "whole";
     request.attention = arguments.attention;
     request.mask = !arguments.noMask;
@@ -76,13 +78,17 @@ int runClassify(const ClassifyArguments& arguments) {
     const auto images = listImages(arguments.images);
     if (images.empty()) throw std::runtime_error("no images were found in what was given");
     auto request = requestOf(arguments);
-    engine::ClassifierOptions options;
-    options.device = request.device;
-    options.precision = request.precision;
-    options.threads = request.threads;
-    options.cache = request.cache;
+    if (const auto code = engine::codeOf(request.modelDir); code && arguments.trustModel) {
+        std::cerr << "trusted from now on: " << code->file.string() << ", SHA-256 " << code->sha256
+                  << std::endl;
+        engine::trust(*code, request.trustFile);
+    } else if (code && !engine::isTrusted(*code, request.trustFile)) {
+        throw std::runtime_error(code->file.string() +
+                                 " is TorchScript: code that runs with your rights (SHA-256 " +
+                                 code->sha256 + "). If you trust it, say --trust-model once");
+    }
     const std::shared_ptr<engine::Classifier> classifier =
-        engine::Classifier::open(request.modelDir, options);
+        engine::Classifier::open(request.modelDir, engine::classifierOptions(request));
     if (!arguments.json)
         std::cerr << "model " << classifier->config().name << " on " << classifier->deviceReason()
                   << std::endl;

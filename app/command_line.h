@@ -27,6 +27,7 @@ struct ClassifyArguments {
     std::string model, out, resolution, region, alpha = "auto", context = "model";
     std::string bands, stretch;  ///< empty: chosen by what the image is
     double overlap = 0;
+    bool trustModel = false;  ///< TorchScript of this file may run, from now on
     bool attention = false, noMask = false, json = false;
 };
 int runClassify(const ClassifyArguments& arguments);
@@ -91,6 +92,14 @@ struct EvalArguments {
     bool json = false;
 };
 int runEval(const EvalArguments& arguments);
+
+struct CompareArguments {
+    EngineArguments engine;
+    std::vector<std::string> models;
+    std::string data;
+    bool trustModel = false, json = false;
+};
+int runCompare(const CompareArguments& arguments);
 
 struct WindowArguments {
     EngineArguments engine;

@@ -22,6 +22,7 @@ struct AllArguments {
     BenchTilesArguments benchTiles;
     BenchViewerArguments benchViewer;
     BenchProbeArguments benchProbe;
+    CompareArguments compare;
     TrainArguments train;
     EvalArguments eval;
     SampleArguments sample;
@@ -83,6 +84,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     classify->add_option("--stretch", a.classify.stretch,
                          "none, percentile (2 to 98 %), minmax, or LOW,HIGH");
     classify->add_flag("--json", a.classify.json, "Print JSON");
+    classify->add_flag("--trust-model", a.classify.trustModel,
+                       "Run this TorchScript model, which is code; remembered by its hash");
     onCall(classify, a.classify, runClassify, code);
 
     auto* bench = app.add_subcommand("bench", "Time each operation against plain LibTorch");
@@ -147,6 +150,16 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
                      "Write the result under this name into the model's training record");
     eval->add_flag("--json", a.eval.json, "Print JSON");
     onCall(eval, a.eval, runEval, code);
+
+    auto* compare = app.add_subcommand("compare", "Several models over the same labelled images");
+    compare->add_option("--models", a.compare.models, "Two or more: folders or installed names")
+        ->required()
+        ->expected(2, 16);
+    compare->add_option("--data", a.compare.data, "As for train")->required();
+    compare->add_flag("--trust-model", a.compare.trustModel, "As for classify");
+    addEngineOptions(*compare, a.compare.engine);
+    compare->add_flag("--json", a.compare.json, "Print JSON");
+    onCall(compare, a.compare, runCompare, code);
 
     auto* sample = app.add_subcommand("sample", "Write a synthetic landscape with its truth");
     sample->add_option("--size", a.sample.size, "Side in pixels");

@@ -66,6 +66,11 @@ fs::path findModel(const std::string& nameOrFolder) {
                              "\": give a folder with a config.json, or one of:" + known);
 }
 
+fs::path trustFile() {
+    const fs::path models = userModels();
+    return models.empty() ? models : models.parent_path() / "trusted-models.json";
+}
+
 std::filesystem::path cacheDir() {
     if (const char* given = std::getenv("XDG_CACHE_HOME"); given && *given)
         return std::filesystem::path(given) / "atlasscope";

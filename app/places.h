@@ -17,6 +17,9 @@ std::vector<std::filesystem::path> installedModels();
 /// Where measurements of this machine are kept; empty where there is no such place.
 std::filesystem::path cacheDir();
 
+/// Which exported models the user trusts; empty where there is no such place.
+std::filesystem::path trustFile();
+
 /// A model by folder, or by the name of an installed one. Throws std::runtime_error.
 std::filesystem::path findModel(const std::string& nameOrFolder);
 

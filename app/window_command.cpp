@@ -74,6 +74,7 @@ int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
     options.defaults.threads = arguments.engine.threads;
     options.defaults.memoryBytes = parseMemory(arguments.engine.memory);
     options.defaults.cache = cacheDir();
+    options.defaults.trustFile = trustFile();
     const auto lines = [](const std::vector<Finding>& findings) {
         std::vector<ui::DoctorLine> result;
         for (const auto& f : findings) result.push_back({f.name, f.detail, f.good});

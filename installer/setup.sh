@@ -36,7 +36,7 @@ apt_deps() {
 }
 
 venv_deps() {
-  local stamp=$venv/.atlasscope-$torch-$openslide
+  local stamp=$venv/.atlasscope-$torch-$openslide-pillow
   [[ -e $stamp ]] && return
   say "Installing LibTorch $torch into .venv (about 200 MB to download for a CPU build; a CUDA build is several GB)"
   [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
@@ -44,7 +44,7 @@ venv_deps() {
   [[ -n ${ATLASSCOPE_TORCH_INDEX:-} ]] && index=(--index-url "$ATLASSCOPE_TORCH_INDEX")
   "$venv/bin/pip" install -q --disable-pip-version-check "${index[@]}" "torch==$torch" 2>&1 | grep -v '^WARNING' || true
   # Test tools, and OpenSlide 4 (DICOM, newer scanners); without it Debian's 3.4.1 is used.
-  "$venv/bin/pip" install -q --disable-pip-version-check numpy safetensors 2>&1 | grep -v '^WARNING' || true
+  "$venv/bin/pip" install -q --disable-pip-version-check numpy safetensors pillow 2>&1 | grep -v '^WARNING' || true
   "$venv/bin/pip" install -q --disable-pip-version-check "openslide-bin==$openslide" 2>&1 | grep -v '^WARNING' ||
     true
   "$venv/bin/python" -c "import torch" || { echo "LibTorch could not be installed into $venv" >&2; exit 1; }

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <fstream>
 
+#include "engine/pipeline/trust.h"
+
 namespace atlas::ui {
 namespace {
 
@@ -87,12 +89,7 @@ std::shared_ptr<engine::Classifier> RunController::classifierFor(
     const std::string key =
         request.modelDir.string() + "|" + request.device + "|" + request.precision;
     if (!model_ || key != modelKey_) {
-        engine::ClassifierOptions options;
-        options.device = request.device;
-        options.precision = request.precision;
-        options.threads = request.threads;
-        options.cache = request.cache;
-        model_ = engine::Classifier::open(request.modelDir, options);
+        model_ = engine::Classifier::open(request.modelDir, engine::classifierOptions(request));
         modelKey_ = key;
     }
     return model_;

@@ -19,6 +19,7 @@
 #include "engine/nn/model_error.h"
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
+#include "engine/nn/torchscript_classifier.h"
 
 namespace atlas::engine {
 namespace {
@@ -407,6 +408,7 @@ void setThreads(int threads) {
 std::unique_ptr<Classifier> Classifier::open(const std::filesystem::path& modelDir,
                                              const ClassifierOptions& options) {
     const ModelConfig config = loadModelConfig(modelDir);
+    if (config.architecture == kTorchScript) return openTorchScript(modelDir, config, options);
     if (!config.isAtlas()) return openBackbone(modelDir, config, options);
     return std::make_unique<AtlasClassifier>(modelDir, options);
 }

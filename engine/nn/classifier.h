@@ -80,6 +80,7 @@ struct ClassifierOptions {
     std::string precision = "fp32";  ///< auto, fp32 or bf16
     int threads = 0;                 ///< 0: LibTorch's choice
     std::filesystem::path cache;     ///< folder that remembers what `auto` measured; may be empty
+    bool allowCode = false;          ///< the user trusts this TorchScript file
 };
 
 /// A device has too little memory for what was asked; less at once may work.

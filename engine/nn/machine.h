@@ -14,4 +14,7 @@ std::string processorName();
 /// counted); 0 where the system does not say.
 int64_t processMemory(const std::string& field);
 
+/// VmHWM counts anew from here, where the system can do that.
+void forgetPeakMemory();
+
 }  // namespace atlas::engine

@@ -21,6 +21,33 @@ std::vector<float> normaliseArgument(const json& transforms, const char* key) {
     throw ModelError(std::string("\"transform\" has no Normalize step with ") + key);
 }
 
+/// WSInfer's zoo: no block of ours, and an exported model beside it.
+ModelConfig parseExported(const json& text, const std::string& name) {
+    ModelConfig config;
+    config.architecture = kTorchScript;
+    config.name = name;
+    config.description = text.value("architecture", "");
+    config.classNames = text.at("class_names").get<std::vector<std::string>>();
+    const auto classes = text.at("num_classes").get<size_t>();
+    if (classes < 1 || classes != config.classNames.size() ||
+        std::set(config.classNames.begin(), config.classNames.end()).size() != classes)
+        throw ModelError("\"class_names\" must be unique and as many as \"num_classes\"");
+    config.singleLogit = classes == 1;
+    if (config.singleLogit) config.classNames.push_back("not " + config.classNames[0]);
+    config.patchSizePx = text.at("patch_size_pixels").get<int64_t>();
+    config.spacingUmPx = text.at("spacing_um_px").get<double>();
+    if (config.patchSizePx < 16 || config.patchSizePx > 8192)
+        throw ModelError("\"patch_size_pixels\" must lie between 16 and 8192");
+    if (!(config.spacingUmPx > 0) || !std::isfinite(config.spacingUmPx))
+        throw ModelError("\"spacing_um_px\" must be above 0");
+    config.transform = text.at("transform").dump();
+    config.mean = config.std = {0.5f, 0.5f, 0.5f};
+    config.classColors = defaultClassColors(config.classNames.size());
+    if (config.singleLogit) config.classColors[1] = {200, 200, 200};
+    config.backbone = text.dump();
+    return config;
+}
+
 ModelConfig parse(const json& text) {
     if (text.value("spec_version", "") != "1.0")
         throw ModelError("\"spec_version\" is not \"1.0\"");
@@ -104,7 +131,13 @@ std::vector<int64_t> ModelConfig::tokenSidesPx() const {
 ModelConfig loadModelConfig(const std::filesystem::path& dir) try {
     std::ifstream file(dir / "config.json");
     if (!file) throw ModelError("no config.json there: this is no model folder");
-    return parse(json::parse(file));
+    const json text = json::parse(file);
+    if (!text.contains("atlas") && std::filesystem::exists(dir / "torchscript_model.pt")) {
+        if (text.value("spec_version", "") != "1.0")
+            throw ModelError("\"spec_version\" is not \"1.0\"");
+        return parseExported(text, std::filesystem::absolute(dir).filename().string());
+    }
+    return parse(text);
 } catch (const std::exception& error) {
     throw ModelError((dir / "config.json").string() + ": " + error.what());
 }

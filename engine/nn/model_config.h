@@ -14,6 +14,8 @@
 
 namespace atlas::engine {
 
+inline constexpr const char* kTorchScript = "torchscript";  ///< ModelConfig::architecture
+
 struct ModelConfig {
     std::string name;
     std::string description;
@@ -30,6 +32,8 @@ struct ModelConfig {
     std::vector<int64_t> stageStridesPx;  ///< of the others: of the stages that have a map
     std::string trainingRecord = "{}";    ///< JSON text
 
+    std::string transform = "[]";  ///< of exported models: JSON text of WSInfer's steps
+    bool singleLogit = false;      ///< of exported models: one output through a sigmoid
     bool isAtlas() const { return architecture == "atlas"; }
     /// Scale tokens of this network at its own patch size, finest first, in model pixels a token;
     /// of other networks than Atlas the places of the stages' attention maps.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pipeline/classify_run.h"
 
+#include "engine/pipeline/trust.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -86,12 +88,7 @@ class ClassifyRun::Work {
         image_ = std::make_unique<io::ColorSource>(source, display, owner_.cache_);
         classifier_ = owner_.classifier();
         if (!classifier_) {
-            ClassifierOptions options;
-            options.device = request.device;
-            options.precision = request.precision;
-            options.threads = request.threads;
-            options.cache = request.cache;
-            classifier_ = Classifier::open(request.modelDir, options);
+            classifier_ = Classifier::open(request.modelDir, classifierOptions(request));
             const std::lock_guard lock(owner_.mutex_);
             owner_.classifier_ = classifier_;
         }
@@ -107,7 +104,7 @@ class ClassifyRun::Work {
         record_.startedAt = timeNow();
         record_.warnings = image_->info().warnings;
         record_.sourceFingerprint = sourceFingerprint(owner_.request_.image);
-        record_.modelSha256 = fileSha256(owner_.request_.modelDir / "model.safetensors");
+        record_.modelSha256 = fileSha256(weightsFile(owner_.request_.modelDir));
         record_.runId = runId();
         const fs::path root = runRoot(owner_.request_.out, owner_.request_.image);
         published_ = root / record_.runId;
@@ -247,7 +244,7 @@ class ClassifyRun::Work {
     }
 
     ContextPixels readContext(const Context& context) const {
-        const int side = static_cast<int>(record_.model.patchSizePx);
+        const int side = static_cast<int>(record_.plan.contextPx);
         return {image_
                     ->resample(context.x, context.y, record_.plan.contextWidth,
                                record_.plan.contextHeight, side, side)
@@ -318,9 +315,8 @@ class ClassifyRun::Work {
                                      ": not enough memory for one context: " + error.what());
         onProcessor_ = true;
         most_ = 1;
-        ClassifierOptions options;
+        ClassifierOptions options = classifierOptions(owner_.request_);
         options.device = "cpu";
-        options.threads = owner_.request_.threads;
         classifier_ = Classifier::open(owner_.request_.modelDir, options);
         record_.device = progress_.device = classifier_->deviceReason();
         record_.warnings.push_back(

@@ -116,6 +116,12 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
     const double sideUm = static_cast<double>(model.patchSizePx) * model.spacingUmPx;
     plan.contextWidth = sideUm / um[0];
     plan.contextHeight = sideUm / um[1];
+    plan.contextPx = model.patchSizePx;
+    if (model.architecture == kTorchScript) {
+        // As WSInfer: whole level-0 pixels, read there and resized by the model's own steps.
+        plan.contextWidth = plan.contextHeight = std::round(plan.contextWidth);
+        plan.contextPx = std::llround(plan.contextWidth);
+    }
     if (std::min(plan.contextWidth, plan.contextHeight) < kLeastContextPx)
         throw std::runtime_error(info.path + ": a pixel is " + lengthText(um[0], model.ground) +
                                  " wide, but the model " + model.name + " looks at squares of " +

@@ -20,6 +20,7 @@ struct Context {
 struct RunPlan {
     io::Rect region;  ///< level-0 pixels
     double umPerPixelX = 0, umPerPixelY = 0;
+    int64_t contextPx = 0;                       ///< pixels a side that the network is given
     double contextWidth = 0, contextHeight = 0;  ///< level-0 pixels
     double strideX = 0, strideY = 0;
     int64_t columns = 0, rows = 0;

@@ -29,7 +29,8 @@ struct RunRequest {
     bool wholeImage = false;  ///< the region as one context, instead of tiles of the model's size
     int64_t memoryBytes = 0;  ///< for whole images; 0: no limit
     int threads = 0;          ///< 0: as many as there are cores
-    std::filesystem::path cache;  ///< folder for what is measured once a machine; may be empty
+    std::filesystem::path cache;      ///< folder for what is measured once a machine; may be empty
+    std::filesystem::path trustFile;  ///< which exported models the user trusts; may be empty
     io::OpenOptions open;
     std::optional<io::DisplaySettings> display;  ///< bands and stretch; default of the image
 };

@@ -228,6 +228,26 @@ TEST(CommandLine, BandsAndStretchAreChoices) {
               std::string::npos);
 }
 
+TEST(CommandLine, ComparesModelsOnTheSameImages) {
+    const std::string data = " --data synthetic:900-999,samples=10,natural";
+    const auto table =
+        nlohmann::json::parse(call("compare --json --models scenes landuse scenes" + data).out);
+    const auto& models = table["models"];
+    ASSERT_EQ(models.size(), 3u);
+    const auto alone = nlohmann::json::parse(call("eval --json --model scenes" + data).out);
+    EXPECT_EQ(models[0]["samples"], 10);
+    EXPECT_EQ(models[0]["accuracy"], models[2]["accuracy"]);
+    // eval keeps contexts without a clear class apart; here all ten count.
+    const double clear = alone["samples"].get<double>() * alone["accuracy"].get<double>();
+    EXPECT_GE(models[0]["accuracy"].get<double>() * 10, clear - 1e-6);
+    EXPECT_FALSE(models[1].contains("accuracy"));  // its classes are others
+    EXPECT_EQ(table["agreement"][0][2], 1.0);
+    EXPECT_EQ(table["agreement"][0][0], 1.0);
+    EXPECT_LT(table["agreement"][0][1], 1.0);
+    EXPECT_GT(models[0]["seconds_per_megapixel"], 0);
+    EXPECT_NE(call("compare --models scenes" + data, true).out.find("--models"), std::string::npos);
+}
+
 TEST(CommandLine, EvalPrintsAccuracyAndConfusion) {
     const Result r = call("eval --json --model scenes --data synthetic:900-999,samples=10,natural");
     ASSERT_EQ(r.code, 0) << r.out;

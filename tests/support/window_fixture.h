@@ -36,6 +36,7 @@ class WindowTest : public testing::Test {
     void SetUp() override {
         WindowOptions options;
         options.models = {kModels / "landuse", kModels / "scenes"};
+        options.defaults.trustFile = folder_.path() / "trusted.json";
         options.userData = folder_.path() / "user";
         options.sampleImage = "synthetic:size=4096,seed=21";
         options.guide = QString::fromStdString((kHelp / "guide.md").string());

@@ -6,10 +6,13 @@
 
 #include <QColorSpace>
 #include <QColorTransform>
+#include <QMessageBox>
 #include <QScrollBar>
 #include <QSpinBox>
+#include <QTimer>
 
 #include "io/stain_vectors.h"
+#include "tests/support/torchscript_model.h"
 #include "tests/support/window_fixture.h"
 #include "ui/project/session.h"
 #include "ui/views/view_grid.h"
@@ -548,6 +551,38 @@ TEST_F(ViewsTest, StainColoursAreEstimatedFromTheSlide) {
     EXPECT_TRUE(adjuster->setVectors("0.6 0.7 0.3 / 0.2 0.8 0.5"));
     EXPECT_FALSE(adjuster->setVectors("0.6 0.7 0.3 / 0.6 0.7 0.3"));
     EXPECT_FALSE(adjuster->setVectors("two"));
+}
+
+TEST_F(ViewsTest, AsksBeforeItRunsAnExportedModel) {
+    open("synthetic:size=1024,seed=21");
+    const auto dir = test::writeTorchScript(folder_.path() / "exported");
+    window_->runPanel()->setModels({dir});
+    QString asked;
+    const auto answer = [&](const char* button) {
+        QTimer::singleShot(200, window_.get(), [this, button, &asked] {
+            auto* dialog = window_->findChild<QMessageBox*>("trust.dialog");
+            ASSERT_NE(dialog, nullptr);
+            asked = dialog->informativeText();
+            QTest::mouseClick(dialog->findChild<QPushButton*>(button), Qt::LeftButton);
+        });
+        window_->startRun();
+    };
+    answer("trust.no");
+    EXPECT_TRUE(window_->message().contains("not trusted")) << window_->message().toStdString();
+    EXPECT_FALSE(window_->runs()->busy());
+    EXPECT_TRUE(asked.contains("SHA-256")) << asked.toStdString();
+    answer("trust.yes");
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !window_->runs()->busy(); }, 60000));
+    ASSERT_TRUE(settle());
+    EXPECT_TRUE(values()["layers"].toObject().contains("prediction"))
+        << window_->message().toStdString();
+    EXPECT_FALSE(values()["layers"].toObject().contains("attention0"));
+    window_->startRun();  // remembered: nobody is asked
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !window_->runs()->busy(); }, 60000));
+    window_->actionNamed("view.explore")->trigger();  // nothing to probe, and nothing breaks
+    window_->probe({500, 500});
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !window_->probing(); }, 60000));
+    EXPECT_FALSE(window_->message().isEmpty());
 }
 
 TEST_F(ViewsTest, EveryControlHasANameAndAnExplanation) {

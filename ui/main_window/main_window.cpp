@@ -6,12 +6,15 @@
 #include <QFileInfo>
 #include <QJsonArray>
 #include <QMenuBar>
+#include <QMessageBox>
+#include <QPushButton>
 #include <QSettings>
 #include <QStatusBar>
 #include <QVBoxLayout>
 #include <algorithm>
 #include <cmath>
 
+#include "engine/pipeline/trust.h"
 #include "io/reader_registry.h"
 
 namespace atlas::ui {
@@ -296,6 +299,33 @@ engine::RunRequest MainWindow::requestFor(const QString& image) const {
     return request;
 }
 
+/// TorchScript is code: asked once for each file, with its hash.
+bool MainWindow::mayRun(const engine::RunRequest& request) {
+    const auto code = engine::codeOf(request.modelDir);
+    if (!code || engine::isTrusted(*code, request.trustFile)) return true;
+    QMessageBox question(QMessageBox::Warning, tr("Run this model's code?"),
+                         tr("This model is TorchScript: a program that runs with your rights. Run "
+                            "it only if you know where it is from."),
+                         QMessageBox::NoButton, this);
+    question.setObjectName("trust.dialog");
+    question.setInformativeText(tr("%1\nSHA-256 %2")
+                                    .arg(QString::fromStdString(code->file.string()),
+                                         QString::fromStdString(code->sha256)));
+    auto* yes = question.addButton(tr("Trust and run"), QMessageBox::AcceptRole);
+    yes->setObjectName("trust.yes");
+    auto* no = question.addButton(tr("Do not run"), QMessageBox::RejectRole);
+    no->setObjectName("trust.no");
+    question.setDefaultButton(no);
+    question.exec();
+    if (question.clickedButton() != yes) {
+        showMessage(
+            tr("Not run: %1 is not trusted.").arg(QString::fromStdString(code->file.string())));
+        return false;
+    }
+    engine::trust(*code, request.trustFile);
+    return true;
+}
+
 void MainWindow::startRun() {
     if (!image_) return;
     clearMessage();
@@ -325,6 +355,7 @@ void MainWindow::startRun() {
             return;
         }
         const auto model = engine::loadModelConfig(request.modelDir);
+        if (!mayRun(request)) return;
         look_ = ModelLook::of(model);
         setExplorerModel(request.modelDir);
         layers_.clear();
@@ -342,6 +373,7 @@ void MainWindow::startRun() {
 
 void MainWindow::queueImages(const QStringList& images) {
     try {
+        if (!images.isEmpty() && !mayRun(requestFor(images.first()))) return;
         for (const auto& image : images) {
             imagesPanel_->setState(image, tr("waiting"), {});
             folderJobs_.push_back(static_cast<int>(runs_->jobs().size()));

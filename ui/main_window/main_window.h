@@ -138,6 +138,7 @@ class MainWindow : public QMainWindow {
     void onOpened(const QString& path, std::shared_ptr<const io::ColorSource> image,
                   const QString& error);
     void restoreRuns();
+    bool mayRun(const engine::RunRequest& request);
     std::filesystem::path outFor(const QString& image) const;
     engine::RunRequest requestFor(const QString& image) const;
     void onJobChanged(int number);

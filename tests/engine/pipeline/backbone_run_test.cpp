@@ -8,12 +8,15 @@
 
 #include "engine/nn/backbones/backbone.h"
 #include "engine/nn/model_error.h"
+#include "engine/nn/pil_resize.h"
 #include "engine/nn/safetensors.h"
 #include "engine/pipeline/explain.h"
 #include "engine/pipeline/run_folder.h"
+#include "engine/pipeline/trust.h"
 #include "io/reader_registry.h"
 #include "tests/support/pipeline_runs.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/torchscript_model.h"
 
 namespace atlas::engine {
 namespace {
@@ -138,6 +141,52 @@ TEST(BackboneRun, EveryArchitectureRunsThroughThePipeline) {
         request.wholeImage = true;
         EXPECT_NE(test::runOf(request).error.find("Atlas"), std::string::npos);
     }
+}
+
+TEST(ExportedModel, RunsOnlyWhenItsFileIsTrusted) {
+    const test::TemporaryFolder folder;
+    RunRequest request = test::sceneRequest(folder.path() / "out", "synthetic:size=1024,seed=21");
+    request.modelDir = test::writeTorchScript(folder.path() / "model");
+    request.trustFile = folder.path() / "data" / "trusted.json";
+    EXPECT_FALSE(codeOf(test::kModels / "scenes"));
+    const auto code = codeOf(request.modelDir);
+    ASSERT_TRUE(code);
+    EXPECT_EQ(code->sha256.size(), 64u);
+    EXPECT_FALSE(isTrusted(*code, request.trustFile));
+    EXPECT_NE(test::runOf(request).error.find("trust"), std::string::npos);
+    trust(*code, request.trustFile);
+    EXPECT_TRUE(isTrusted(*code, request.trustFile));
+    EXPECT_FALSE(isTrusted(*code, {}));
+    const auto outcome = test::runOf(request);
+    ASSERT_EQ(outcome.error, "");
+    const auto run = loadRun(outcome.folder);
+    EXPECT_EQ(run.classNames, (std::vector<std::string>{"bright", "dark"}));
+    EXPECT_EQ(run.tiles.size(), 16u);
+    EXPECT_FALSE(run.layers.hasAttention());
+    // By hand: the mean brightness through the softmax of +b and -b.
+    const auto source = io::openImage(request.image);
+    const io::ColorSource image(source, io::defaultDisplay(source->info()),
+                                std::make_shared<io::TileCache>(size_t{64} << 20));
+    const auto pixels = image.region(0, {512, 256, 256, 256}).rgba;
+    double mean = 0;
+    for (size_t i = 0; i < pixels.size(); ++i)
+        if (i % 4 != 3) mean += pixels[i];
+    mean = (mean / (256 * 256 * 3) / 255 - 0.4) / 0.2;
+    const auto tile = std::find_if(run.tiles.begin(), run.tiles.end(),
+                                   [](const TileRow& t) { return t.x == 512 && t.y == 256; });
+    ASSERT_NE(tile, run.tiles.end());
+    EXPECT_NEAR(tile->probabilities[0], 1 / (1 + std::exp(-2 * mean)), 2e-3);
+    std::ofstream(request.trustFile) << "{broken";
+    EXPECT_FALSE(isTrusted(*code, request.trustFile));
+}
+
+TEST(ExportedModel, ResizesLikePillow) {
+    // Worked out by hand: 4 to 2 with a triangle of twice the width; 2 to 4 between neighbours.
+    const std::vector<uint8_t> line{0, 10, 200, 255};
+    EXPECT_EQ(resizeLikePillow(line.data(), 1, 4, 1, 1, 2), (std::vector<uint8_t>{33, 196}));
+    const std::vector<uint8_t> two{0, 100};
+    EXPECT_EQ(resizeLikePillow(two.data(), 1, 2, 1, 1, 4), (std::vector<uint8_t>{0, 25, 75, 100}));
+    EXPECT_EQ(resizeLikePillow(two.data(), 2, 1, 1, 2, 1), two);
 }
 
 TEST(BackboneRun, ModelFoldersAreCheckedByName) {

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/torchscript_classifier.h"
+
+#include <ATen/ops/sigmoid.h>
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/serialization/import.h>
+#include <torch/version.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "engine/nn/context_batch.h"
+#include "engine/nn/device.h"
+#include "engine/nn/model_error.h"
+#include "engine/nn/pil_resize.h"
+#include "engine/nn/tensor.h"
+
+namespace atlas::engine {
+namespace {
+
+using nlohmann::json;
+
+/// One step of WSInfer's "transform", in the order that the file gives.
+struct Step {
+    enum class Kind { Resize, ToTensor, Normalize } kind;
+    int height = 0, width = 0;  ///< Resize; width 0: the shorter side becomes `height`
+    std::vector<float> mean, std;
+};
+
+std::vector<Step> stepsOf(const json& transform) {
+    std::vector<Step> steps;
+    bool tensor = false;
+    for (const auto& item : transform) {
+        const auto name = item.at("name").get<std::string>();
+        Step step{};
+        if (name == "Resize") {
+            if (tensor) throw ModelError("\"transform\": Resize after ToTensor is not known");
+            step.kind = Step::Kind::Resize;
+            const json size = item.at("arguments").at("size");
+            step.height = size.is_array() ? size.at(0).get<int>() : size.get<int>();
+            step.width = size.is_array() && size.size() > 1 ? size.at(1).get<int>() : 0;
+            if (step.height < 1 || step.height > 8192 || step.width < 0 || step.width > 8192)
+                throw ModelError("\"transform\": Resize to a size that makes no sense");
+        } else if (name == "ToTensor") {
+            step.kind = Step::Kind::ToTensor;
+            tensor = true;
+        } else if (name == "Normalize") {
+            if (!tensor) throw ModelError("\"transform\": Normalize before ToTensor is not known");
+            step.kind = Step::Kind::Normalize;
+            step.mean = item.at("arguments").at("mean").get<std::vector<float>>();
+            step.std = item.at("arguments").at("std").get<std::vector<float>>();
+            if (step.mean.size() != 3 || step.std.size() != 3)
+                throw ModelError("\"transform\": Normalize needs three values");
+        } else {
+            throw ModelError("\"transform\": the step \"" + name + "\" is not known");
+        }
+        steps.push_back(step);
+    }
+    if (!tensor) throw ModelError("\"transform\" has no ToTensor");
+    return steps;
+}
+
+class TorchScriptClassifier : public Classifier {
+  public:
+    TorchScriptClassifier(const std::filesystem::path& dir, ModelConfig config,
+                          const ClassifierOptions& options)
+        : config_(std::move(config)), choice_(chooseDevice(options.device)) {
+        setThreads(options.threads);
+        steps_ = stepsOf(json::parse(config_.transform));
+        const auto path = dir / kTorchScriptFile;
+        try {
+            module_ = torch::jit::load(path.string(), choice_.device);
+        } catch (const std::exception& error) {
+            throw ModelError(path.string() + ": " + firstLine(error.what()));
+        }
+        module_.eval();
+        choice_.reason += ", float32";
+    }
+
+    const ModelConfig& config() const override { return config_; }
+    std::string deviceReason() const override { return choice_.reason; }
+    std::string versions() const override {
+        return std::string("LibTorch ") + TORCH_VERSION + ", TorchScript";
+    }
+
+    std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
+                                        bool) const override {
+        const at::NoGradGuard noGradient;
+        std::vector<ContextResult> results(contexts.size());
+        std::vector<size_t> usable;
+        std::vector<at::Tensor> inputs;
+        for (size_t i = 0; i < contexts.size(); ++i) {
+            if (!anyValid(contexts[i])) continue;
+            usable.push_back(i);
+            inputs.push_back(transformed(contexts[i]));
+        }
+        if (usable.empty()) return results;
+        const at::Tensor logits = forward(at::stack(inputs).to(choice_.device));
+        const at::Tensor plain = (logits.size(1) == 1 ? logits.sigmoid() : logits.softmax(1))
+                                     .to(at::kCPU, at::kFloat)
+                                     .contiguous();
+        for (size_t i = 0; i < usable.size(); ++i) {
+            const float* first =
+                plain.const_data_ptr<float>() + static_cast<int64_t>(i) * plain.size(1);
+            auto& probabilities = results[usable[i]].probabilities;
+            probabilities.assign(first, first + plain.size(1));
+            // One class: its probability and that of its absence, so that every place has an
+            // answer. WSInfer's column is the first.
+            if (probabilities.size() == 1) probabilities.push_back(1 - probabilities[0]);
+        }
+        return results;
+    }
+
+    ContextAnalysis analyse(const ContextPixels& context,
+                            const AnalysisRequest& asked) const override {
+        if (asked.probe || asked.flow || asked.scaleOff >= 0 || !asked.tokenMask.empty())
+            throw ModelError(config_.name +
+                             ": an exported model shows nothing of its attention; blur a region "
+                             "instead");
+        ContextAnalysis analysis;
+        analysis.probabilities = classify({context}, false).at(0).probabilities;
+        for (float p : analysis.probabilities) analysis.logits.push_back(std::log(p));
+        return analysis;
+    }
+
+    WholeResult classifyWhole(const WholeImage&, const WholeOptions&,
+                              const WholeProgress&) const override {
+        throw ModelError(config_.name + ": only Atlas takes a whole image as one context");
+    }
+
+  private:
+    static std::string firstLine(const std::string& text) {
+        return text.substr(0, text.find('\n'));
+    }
+
+    at::Tensor forward(const at::Tensor& images) const {
+        at::IValue output;
+        try {
+            output = module_.forward({images});
+        } catch (const std::exception& error) {
+            throw ModelError(config_.name +
+                             ": the exported model failed: " + firstLine(error.what()));
+        }
+        const auto outputs =
+            config_.singleLogit ? int64_t{1} : static_cast<int64_t>(config_.classNames.size());
+        if (!output.isTensor() || output.toTensor().dim() != 2 ||
+            output.toTensor().size(0) != images.size(0) || output.toTensor().size(1) != outputs)
+            throw ModelError(config_.name + ": the exported model does not give [B, " +
+                             std::to_string(outputs) + "]");
+        return output.toTensor();
+    }
+
+    /// Of a square of any side: WSInfer's steps, one after another.
+    at::Tensor transformed(const ContextPixels& context) const {
+        auto side =
+            static_cast<int>(std::lround(std::sqrt(static_cast<double>(context.rgba.size()) / 4)));
+        if (static_cast<size_t>(side) * static_cast<size_t>(side) * 4 != context.rgba.size())
+            throw ModelError("a context is no square");
+        int height = side, width = side;
+        std::vector<uint8_t> rgb(static_cast<size_t>(side) * static_cast<size_t>(side) * 3);
+        for (size_t i = 0; i < rgb.size() / 3; ++i)
+            for (size_t c = 0; c < 3; ++c)  // white where the slide has nothing
+                rgb[3 * i + c] = context.rgba[4 * i + 3] ? context.rgba[4 * i + c] : 255;
+        at::Tensor x;
+        for (const Step& step : steps_) {
+            if (step.kind == Step::Kind::Resize) {
+                const int toHeight = step.height, toWidth = step.width > 0 ? step.width : toHeight;
+                rgb = resizeLikePillow(rgb.data(), height, width, 3, toHeight, toWidth);
+                height = toHeight;
+                width = toWidth;
+            } else if (step.kind == Step::Kind::ToTensor) {
+                x = at::from_blob(rgb.data(), {height, width, 3}, at::kByte)
+                        .permute({2, 0, 1})
+                        .to(at::kFloat)
+                        .div(255)
+                        .contiguous();
+            } else {
+                const auto column = [](const std::vector<float>& v) {
+                    return at::from_blob(const_cast<float*>(v.data()), {3, 1, 1}, at::kFloat);
+                };
+                x = (x - column(step.mean)) / column(step.std);
+            }
+        }
+        return x;
+    }
+
+    ModelConfig config_;
+    DeviceChoice choice_;
+    std::vector<Step> steps_;
+    mutable torch::jit::Module module_;
+};
+
+}  // namespace
+
+std::unique_ptr<Classifier> openTorchScript(const std::filesystem::path& dir,
+                                            const ModelConfig& config,
+                                            const ClassifierOptions& options) {
+    if (!options.allowCode)
+        throw ModelError((dir / kTorchScriptFile).string() +
+                         ": TorchScript is code and runs with your rights. It is loaded only when "
+                         "you say that you trust this file (--trust-model, or in the window)");
+    return std::make_unique<TorchScriptClassifier>(dir, config, options);
+}
+
+}  // namespace atlas::engine
