@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The benchmark where only LibTorch is: engine_bench [--json] [--all] [--seconds S] [NAME_PART]
+// The benchmark where only LibTorch is: engine_bench [--json] [--all] [--seconds S] [NAME_PART],
+// and engine_bench --scaling [--json] [--most PX] [--limit S] for time and memory against size.
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "engine/bench/benchmark.h"
+#include "engine/bench/scaling.h"
 
 int main(int argc, char** argv) {
     using namespace atlas::engine;
     BenchmarkOptions options;
-    bool json = false;
+    ScalingOptions scaling;
+    bool json = false, sizes = false;
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--json") == 0)
             json = true;
@@ -17,10 +20,23 @@ int main(int argc, char** argv) {
             options.all = true;
         else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
             options.seconds = std::atof(argv[++i]);
+        else if (std::strcmp(argv[i], "--scaling") == 0)
+            sizes = true;
+        else if (std::strcmp(argv[i], "--most") == 0 && i + 1 < argc)
+            scaling.most = std::atoll(argv[++i]);
+        else if (std::strcmp(argv[i], "--limit") == 0 && i + 1 < argc)
+            scaling.limitSeconds = std::atof(argv[++i]);
         else
             options.filter = argv[i];
     }
     try {
+        if (sizes) {
+            const auto result = runScaling(scaling, [](const nlohmann::json& point) {
+                std::cerr << point.dump() << std::endl;
+            });
+            std::cout << result.dump(json ? 1 : -1) << std::endl;
+            return 0;
+        }
         if (!json) std::cout << benchmarkLine(nullptr) << std::endl;
         const auto result = runBenchmarks(options, [&](const nlohmann::json& r) {
             if (!json) std::cout << benchmarkLine(r) << std::endl;

@@ -2,6 +2,9 @@
 #include "engine/nn/machine.h"
 
 #include <fstream>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace atlas::engine {
 
@@ -24,6 +27,9 @@ int64_t processMemory(const std::string& field) {
 }
 
 void forgetPeakMemory() {
+#ifdef __GLIBC__
+    malloc_trim(0);  // what was freed is not to be counted as being there
+#endif
     std::ofstream("/proc/self/clear_refs") << 5;
 }
 

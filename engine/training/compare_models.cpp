@@ -51,8 +51,8 @@ ModelComparison compareModels(const std::vector<std::filesystem::path>& models,
     ModelComparison result;
     for (const auto& name : data.classNames()) numberOf(result.classNames, name);
     for (size_t m = 0; m < models.size(); ++m) {
-        const int64_t before = processMemory("VmRSS");
         forgetPeakMemory();
+        const int64_t before = processMemory("VmRSS");
         const auto classifier = Classifier::open(models[m], options.at(m));
         const ModelConfig& config = classifier->config();
         ModelScore score;

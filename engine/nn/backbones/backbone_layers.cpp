@@ -75,6 +75,14 @@ at::Tensor mapToTokens(const at::Tensor& x) {
 
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& mask, double scale) {
+    // Where queries and values differ in width, LibTorch would form all weights at once: zeros cost
+    // less.
+    const int64_t wide = std::max(q.size(3), v.size(3));
+    const auto padded = [wide](const at::Tensor& x) {
+        return x.size(3) == wide ? x : at::constant_pad_nd(x, {0, wide - x.size(3)});
+    };
+    if (q.size(3) != v.size(3))
+        return attend(padded(q), padded(k), padded(v), mask, scale).slice(3, 0, v.size(3));
     return at::scaled_dot_product_attention(
         q, k, v, mask.defined() ? std::optional<at::Tensor>(mask) : std::nullopt, 0.0, false,
         scale);
