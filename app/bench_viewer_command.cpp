@@ -42,11 +42,13 @@ int runBenchViewer(const BenchViewerArguments& arguments) {
         "frame times in ms (median, 99 %%, most): cached %.1f %.1f %.1f, tiles %d ms late %.1f "
         "%.1f %.1f\n"
         "99 %% of the slowed flight: %.2f times that of the cached one\n"
+        "uploads in %s\n"
         "textures %.0f of %.0f MiB, tiles %.0f of %.0f MiB, memory grew %.0f MiB in the second "
         "half\n",
         result["first_coarse"].toDouble(), result["sharp"].toDouble(), of("cached", "median"),
         of("cached", "p99"), of("cached", "max"), arguments.delay, of("slowed", "median"),
         of("slowed", "p99"), of("slowed", "max"), result["ratio_p99"].toDouble(),
+        result["uploads_in_thread"].toBool() ? "a thread of their own" : "the GUI thread",
         result["texture_mib"].toDouble(), result["texture_budget_mib"].toDouble(),
         result["cache_mib"].toDouble(), result["cache_budget_mib"].toDouble(),
         result["rss_growth_mib"].toDouble());

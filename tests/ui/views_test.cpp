@@ -77,6 +77,21 @@ TEST_F(ViewsTest, TurnsToAnyAngle) {
     EXPECT_DOUBLE_EQ(values()["rotation"].toDouble(), 0);
 }
 
+TEST_F(ViewsTest, UploadsTilesOutsideTheGuiThreadWhereOpenGlCan) {
+    open(kScene);
+    EXPECT_EQ(canvas()->uploadsInThread(), QOpenGLContext::supportsThreadedOpenGL());
+    EXPECT_GT(canvas()->textureBytes(), 0);
+    // An image that goes while its tiles are on their way leaves nothing behind.
+    for (int i = 0; i < 5; ++i) {
+        window_->openImage(QString("synthetic:size=8192,seed=%1").arg(40 + i));
+        QTest::qWait(15 * i);
+    }
+    ASSERT_TRUE(settle());
+    EXPECT_EQ(values()["image"].toString(), "synthetic:size=8192,seed=44");
+    still();
+    EXPECT_GT(drawn().pixelColor(canvas()->width() / 2, canvas()->height() / 2).lightness(), 40);
+}
+
 TEST_F(ViewsTest, SpaceAndDragPansWithEveryTool) {
     open(kScene);
     canvas()->goTo({2000, 2000}, 0.5);
@@ -377,13 +392,20 @@ TEST_F(ViewsTest, AProjectKeepsImagesRunsAndAnnotations) {
     EXPECT_EQ(values()["folder"].toObject().keys(), QStringList{"RGB.byte.tif"});
     window_->openImage(QString::fromStdString(path));
     ASSERT_TRUE(settle());
+    // What is dropped belongs to it.
+    const std::string dropped = copyOf("geo/float_nan.tif");
+    Q_EMIT canvas()->filesDropped({QString::fromStdString(dropped)});
+    ASSERT_TRUE(settle());
+    EXPECT_EQ(values()["folder"].toObject().keys().size(), 2);
+    window_->openImage(QString::fromStdString(path));
+    ASSERT_TRUE(settle());
     canvas()->setRegion({10, 10, 50, 50});
     window_->keepRegion();
     EXPECT_TRUE(QFile::exists(folder + "/runs/RGB.byte.tif.annotations.geojson"));
     window_->newProject(folder);  // there is one already
     EXPECT_TRUE(window_->message().contains("already")) << window_->message().toStdString();
     const auto project = Project::open(folder);
-    ASSERT_EQ(project.images().size(), 1);
+    ASSERT_EQ(project.images().size(), 2);
     EXPECT_EQ(project.images()[0], QString::fromStdString(path));
     std::ofstream((folder + "/atlasscope-project.json").toStdString()) << "[]";
     EXPECT_THROW(Project::open(folder), std::runtime_error);

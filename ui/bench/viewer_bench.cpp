@@ -165,6 +165,7 @@ QJsonObject benchViewer(const io::SourcePtr& source, const ViewerBenchOptions& o
     {
         Flight flight(source, options);
         result["first_coarse"] = flight.untilCoarse();
+        result["uploads_in_thread"] = flight.canvas().uploadsInThread();
         flight.settle();
         double worst = 0;
         for (double t : {0.11, 0.37, 0.52, 0.73, 0.94})

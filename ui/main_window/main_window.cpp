@@ -128,6 +128,10 @@ void MainWindow::closeEvent(QCloseEvent* event) {
 }
 
 void MainWindow::openDropped(const QStringList& paths) {
+    QStringList images;
+    for (const auto& path : paths)
+        if (QFileInfo(path).isFile()) images << path;
+    addToProject(images);
     QFileInfo(paths.first()).isDir() ? openFolder(paths.first()) : openImage(paths.first());
 }
 

@@ -39,6 +39,7 @@ Canvas::Canvas(QWidget* parent) : QOpenGLWidget(parent) {
 }
 
 Canvas::~Canvas() {
+    uploader_.stop();
     makeCurrent();
     textures_.clear();
     quads_.destroy();
@@ -209,6 +210,12 @@ bool Canvas::settled() const {
 void Canvas::initializeGL() {
     initializeOpenGLFunctions();
     const QString error = quads_.create();
+    // A context that was lost took its textures along.
+    textures_.clear();
+    main_.setSource(main_.source());
+    other_.setSource(other_.source());
+    uploader_.start(context());
+    connect(context(), &QOpenGLContext::aboutToBeDestroyed, &uploader_, &TextureUploader::stop);
     if (!error.isEmpty()) Q_EMIT problem(tr("OpenGL 3.3 is needed: %1").arg(error));
 }
 
@@ -297,7 +304,7 @@ void Canvas::drawLayer(const OverlayLayer& layer) {
 }
 
 /// The colours of a layer as a strip of pixels, kept under what they are.
-QOpenGLTexture* Canvas::colorsOf(const OverlayLayer& layer) {
+GlTexture* Canvas::colorsOf(const OverlayLayer& layer) {
     const QImage strip = layer.colorStrip();
     const std::string key =
         "colors/" + std::string(reinterpret_cast<const char*>(strip.constBits()),

@@ -79,6 +79,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     /// Every tile of the view is sharp and drawn; those around it may still be on their way.
     bool settled() const;
     qint64 textureBytes() const { return textures_.bytes(); }
+    /// Tiles go to the graphics card in a thread of their own; else in the GUI thread, bounded.
+    bool uploadsInThread() const { return uploader_.running(); }
     qint64 textureBudget() const { return textures_.budget(); }
     void setTextureBudget(qint64 bytes) { textures_.setBudget(bytes); }
     static constexpr qint64 kDefaultTextureBudget = qint64{384} << 20;
@@ -116,7 +118,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void drawScene(TiledImage& image, const ViewTransform& transform, const QString& hidden,
                    bool layers);
     void drawLayer(const OverlayLayer& layer);
-    QOpenGLTexture* colorsOf(const OverlayLayer& layer);
+    GlTexture* colorsOf(const OverlayLayer& layer);
     ViewTransform otherTransform() const;
     void changed();
     double reach() const;  ///< image pixels that a click may be off
@@ -131,7 +133,8 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     bool imageVisible_ = true;
     ImageLook look_;
     TextureStore textures_{kDefaultTextureBudget};
-    TiledImage main_{textures_}, other_{textures_};
+    TextureUploader uploader_;
+    TiledImage main_{textures_, uploader_}, other_{textures_, uploader_};
     QuadPainter quads_;
     CompareMode compare_ = CompareMode::Off;
     ViewLink link_;

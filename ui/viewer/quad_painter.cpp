@@ -207,7 +207,7 @@ bool QuadPainter::use(Variant variant) {
     return true;
 }
 
-void QuadPainter::setLook(const ImageLook& look, QOpenGLTexture* profile) {
+void QuadPainter::setLook(const ImageLook& look, GlTexture* profile) {
     const auto three = [&](const char* name, const auto& of) {
         program_->setUniformValue(name, QVector3D(static_cast<float>(of(look.channels[0])),
                                                   static_cast<float>(of(look.channels[1])),
@@ -241,7 +241,7 @@ void QuadPainter::setLook(const ImageLook& look, QOpenGLTexture* profile) {
                                         static_cast<float>(color[2])));
 }
 
-void QuadPainter::setLayer(const OverlayLayer& layer, QOpenGLTexture* colors) {
+void QuadPainter::setLayer(const OverlayLayer& layer, GlTexture* colors) {
     const bool classes = layer.kind == OverlayLayer::Kind::Classes;
     if (!use(classes ? Variant::Classes : layer.smooth ? Variant::Smooth : Variant::Blocks)) return;
     glActiveTexture(GL_TEXTURE0 + kColors);
@@ -267,7 +267,7 @@ void QuadPainter::setLayer(const OverlayLayer& layer, QOpenGLTexture* colors) {
     program_->setUniformValue("threshold", static_cast<float>(layer.threshold));
 }
 
-void QuadPainter::draw(QOpenGLTexture* texture, const QRectF& place, const QRectF& part,
+void QuadPainter::draw(GlTexture* texture, const QRectF& place, const QRectF& part,
                        double opacity) {
     const auto four = [](const QRectF& r) {
         return QVector4D(static_cast<float>(r.x()), static_cast<float>(r.y()),

@@ -6,13 +6,13 @@
 #include <QOpenGLBuffer>
 #include <QOpenGLFunctions>
 #include <QOpenGLShaderProgram>
-#include <QOpenGLTexture>
 #include <QOpenGLVertexArrayObject>
 #include <array>
 #include <memory>
 
 #include "ui/viewer/image_look.h"
 #include "ui/viewer/overlay_layer.h"
+#include "ui/viewer/texture_store.h"
 #include "ui/viewer/view_transform.h"
 
 namespace atlas::ui {
@@ -33,11 +33,11 @@ class QuadPainter : protected QOpenGLFunctions {
     void end();
     void setClip(const Clip& clip);
     /// Colours of the following pictures.
-    void setLook(const ImageLook& look, QOpenGLTexture* profile);
+    void setLook(const ImageLook& look, GlTexture* profile);
     /// Values of the following quads, through `colors`.
-    void setLayer(const OverlayLayer& layer, QOpenGLTexture* colors);
+    void setLayer(const OverlayLayer& layer, GlTexture* colors);
     /// `place`: view pixels before the turn; `part`: texture coordinates.
-    void draw(QOpenGLTexture* texture, const QRectF& place, const QRectF& part, double opacity);
+    void draw(GlTexture* texture, const QRectF& place, const QRectF& part, double opacity);
 
   private:
     enum class Variant { Plain, Look, Classes, Blocks, Smooth };

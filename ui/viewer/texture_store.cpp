@@ -1,16 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ui/viewer/texture_store.h"
 
+#include <QOpenGLContext>
+#include <QOpenGLFunctions>
+
 namespace atlas::ui {
 
-QOpenGLTexture* TextureStore::find(const std::string& key) {
+GlTexture::~GlTexture() {
+    if (name_ && QOpenGLContext::currentContext())
+        QOpenGLContext::currentContext()->functions()->glDeleteTextures(1, &name_);
+}
+
+void GlTexture::bind() {
+    if (made_)
+        made_->bind();
+    else
+        QOpenGLContext::currentContext()->functions()->glBindTexture(GL_TEXTURE_2D, name_);
+}
+
+GlTexture* TextureStore::adopt(const std::string& key, unsigned name, qint64 bytes) {
+    if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
+    return keep(key, std::make_unique<GlTexture>(name), bytes);
+}
+
+GlTexture* TextureStore::find(const std::string& key) {
     const auto found = entries_.find(key);
     if (found == entries_.end()) return nullptr;
     order_.splice(order_.begin(), order_, found->second.place);
     return found->second.texture.get();
 }
 
-QOpenGLTexture* TextureStore::insert(const std::string& key, const QImage& picture, bool smooth) {
+GlTexture* TextureStore::insert(const std::string& key, const QImage& picture, bool smooth) {
     if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
     auto texture = std::make_unique<QOpenGLTexture>(QOpenGLTexture::Target2D);
     texture->setFormat(QOpenGLTexture::RGBA8_UNorm);
@@ -22,10 +42,11 @@ QOpenGLTexture* TextureStore::insert(const std::string& key, const QImage& pictu
     texture->setMinMagFilters(smooth ? QOpenGLTexture::Linear : QOpenGLTexture::Nearest,
                               smooth ? QOpenGLTexture::Linear : QOpenGLTexture::Nearest);
     texture->setWrapMode(QOpenGLTexture::ClampToEdge);
-    return keep(key, std::move(texture), qint64{4} * picture.width() * picture.height());
+    return keep(key, std::make_unique<GlTexture>(std::move(texture)),
+                qint64{4} * picture.width() * picture.height());
 }
 
-QOpenGLTexture* TextureStore::insertTile(const std::string& key, const io::RgbaImage& tile) {
+GlTexture* TextureStore::insertTile(const std::string& key, const io::RgbaImage& tile) {
     if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
     auto texture = std::make_unique<QOpenGLTexture>(QOpenGLTexture::Target2D);
     texture->setFormat(QOpenGLTexture::RGBA8_UNorm);
@@ -35,11 +56,12 @@ QOpenGLTexture* TextureStore::insertTile(const std::string& key, const io::RgbaI
     texture->setData(QOpenGLTexture::RGBA, QOpenGLTexture::UInt8, tile.rgba.data());
     texture->setMinMagFilters(QOpenGLTexture::Linear, QOpenGLTexture::Linear);
     texture->setWrapMode(QOpenGLTexture::ClampToEdge);
-    return keep(key, std::move(texture), qint64{4} * tile.width * tile.height);
+    return keep(key, std::make_unique<GlTexture>(std::move(texture)),
+                qint64{4} * tile.width * tile.height);
 }
 
-QOpenGLTexture* TextureStore::insertValues(const std::string& key, const std::vector<float>& values,
-                                           int w, int h) {
+GlTexture* TextureStore::insertValues(const std::string& key, const std::vector<float>& values,
+                                      int w, int h) {
     if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
     auto texture = std::make_unique<QOpenGLTexture>(QOpenGLTexture::Target2D);
     texture->setFormat(QOpenGLTexture::R32F);
@@ -49,11 +71,11 @@ QOpenGLTexture* TextureStore::insertValues(const std::string& key, const std::ve
     texture->setData(QOpenGLTexture::Red, QOpenGLTexture::Float32, values.data());
     texture->setMinMagFilters(QOpenGLTexture::Nearest, QOpenGLTexture::Nearest);
     texture->setWrapMode(QOpenGLTexture::ClampToEdge);
-    return keep(key, std::move(texture), qint64{4} * w * h);
+    return keep(key, std::make_unique<GlTexture>(std::move(texture)), qint64{4} * w * h);
 }
 
-QOpenGLTexture* TextureStore::insertCube(const std::string& key, const std::vector<uint8_t>& rgba,
-                                         int side) {
+GlTexture* TextureStore::insertCube(const std::string& key, const std::vector<uint8_t>& rgba,
+                                    int side) {
     if (const auto old = entries_.find(key); old != entries_.end()) erase(old);
     auto texture = std::make_unique<QOpenGLTexture>(QOpenGLTexture::Target3D);
     texture->setFormat(QOpenGLTexture::RGBA8_UNorm);
@@ -63,11 +85,12 @@ QOpenGLTexture* TextureStore::insertCube(const std::string& key, const std::vect
     texture->setData(QOpenGLTexture::RGBA, QOpenGLTexture::UInt8, rgba.data());
     texture->setMinMagFilters(QOpenGLTexture::Linear, QOpenGLTexture::Linear);
     texture->setWrapMode(QOpenGLTexture::ClampToEdge);
-    return keep(key, std::move(texture), static_cast<qint64>(rgba.size()));
+    return keep(key, std::make_unique<GlTexture>(std::move(texture)),
+                static_cast<qint64>(rgba.size()));
 }
 
-QOpenGLTexture* TextureStore::keep(const std::string& key, std::unique_ptr<QOpenGLTexture> texture,
-                                   qint64 size) {
+GlTexture* TextureStore::keep(const std::string& key, std::unique_ptr<GlTexture> texture,
+                              qint64 size) {
     order_.push_front(key);
     auto* result = texture.get();
     entries_[key] = {std::move(texture), size, order_.begin()};

@@ -39,8 +39,8 @@ std::vector<uint8_t> profileTable(const std::string& icc) {
     return table;
 }
 
-TiledImage::TiledImage(TextureStore& textures, QObject* parent)
-    : QObject(parent), textures_(textures) {
+TiledImage::TiledImage(TextureStore& textures, TextureUploader& uploader, QObject* parent)
+    : QObject(parent), textures_(textures), uploader_(uploader) {
     static int number = 0;
     prefix_ = "tile/" + std::to_string(++number) + "/";
     connect(&loader_, &TileLoader::loaded, this, &TiledImage::onLoaded, Qt::QueuedConnection);
@@ -50,6 +50,8 @@ TiledImage::TiledImage(TextureStore& textures, QObject* parent)
 void TiledImage::setSource(std::shared_ptr<const io::ColorSource> source) {
     textures_.removePrefix(prefix_);
     source_ = std::move(source);
+    for (const auto& waiting : arrived_)
+        if (waiting.texture) stale_.push_back(waiting.texture);
     arrived_.clear();
     onTheirWay_.clear();
     failed_.clear();
@@ -71,10 +73,20 @@ std::string TiledImage::key(const TileId& id) const {
 
 void TiledImage::onLoaded(int generation, const TileId& id, const io::TilePtr& tile) {
     if (generation != loader_.generation()) return;
-    arrived_.emplace_back(id, tile);
     onTheirWay_.insert(id);
     ++tilesLoaded_;
-    Q_EMIT arrived();
+    if (!uploader_.running()) {
+        arrived_.push_back({id, tile, 0});
+        Q_EMIT arrived();
+        return;
+    }
+    uploader_.upload(tile, [this, generation, id, tile](unsigned texture) {
+        if (generation != loader_.generation())
+            stale_.push_back(texture);
+        else
+            arrived_.push_back({id, tile, texture});
+        Q_EMIT arrived();
+    });
 }
 
 void TiledImage::onFailed(int generation, const TileId& id, const QString& error) {
@@ -87,11 +99,16 @@ void TiledImage::onFailed(int generation, const TileId& id, const QString& error
 bool TiledImage::upload(qint64 nanoseconds) {
     QElapsedTimer timer;
     timer.start();
+    for (unsigned texture : stale_) const GlTexture dies(texture);
+    stale_.clear();
     while (!arrived_.empty() && timer.nsecsElapsed() < nanoseconds) {
-        const auto [id, tile] = arrived_.front();
+        const auto [id, tile, texture] = arrived_.front();
         arrived_.pop_front();
         onTheirWay_.erase(id);
-        textures_.insertTile(key(id), *tile);
+        if (texture)
+            textures_.adopt(key(id), texture, qint64{4} * tile->width * tile->height);
+        else
+            textures_.insertTile(key(id), *tile);
         if (id.level + 1 == static_cast<int>(source_->levels().size()) &&
             source_->columns(id.level) <= 2 && source_->rows(id.level) <= 2)
             addToSmallPicture(id, *tile);
@@ -247,7 +264,7 @@ void TiledImage::request(int level, const ViewTransform& transform) {
     loader_.want(missing);
 }
 
-QOpenGLTexture* TiledImage::profile() {
+GlTexture* TiledImage::profile() {
     if (!source_ || !useProfile_ || source_->info().iccProfile.empty()) return nullptr;
     const std::string name = prefix_ + "profile";
     if (auto* texture = textures_.find(name)) return texture;

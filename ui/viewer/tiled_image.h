@@ -12,6 +12,7 @@
 
 #include "ui/viewer/quad_painter.h"
 #include "ui/viewer/texture_store.h"
+#include "ui/viewer/texture_uploader.h"
 #include "ui/viewer/tile_loader.h"
 
 namespace atlas::ui {
@@ -20,7 +21,7 @@ class TiledImage : public QObject {
     Q_OBJECT
 
   public:
-    explicit TiledImage(TextureStore& textures, QObject* parent = nullptr);
+    TiledImage(TextureStore& textures, TextureUploader& uploader, QObject* parent = nullptr);
 
     /// nullptr: nothing. The GL context is current.
     void setSource(std::shared_ptr<const io::ColorSource> source);
@@ -33,14 +34,14 @@ class TiledImage : public QObject {
     void show(const ViewTransform& transform, double pixelRatio, QuadPainter& painter, bool draw);
 
     /// Colours of the image's ICC profile as they are on the screen; null without one.
-    QOpenGLTexture* profile();
+    GlTexture* profile();
     void useProfile(bool use) { useProfile_ = use; }
 
     /// The whole image, small; null until its coarsest tiles have come.
     const QImage& smallPicture() const { return small_; }
     qint64 tilesLoaded() const { return tilesLoaded_; }
     /// Every tile that the last show() needed is there.
-    bool complete() const { return complete_ && arrived_.empty(); }
+    bool complete() const { return complete_ && onTheirWay_.empty(); }
     void touch() { complete_ = false; }
 
   Q_SIGNALS:
@@ -61,11 +62,18 @@ class TiledImage : public QObject {
     std::string key(const TileId& id) const;
 
     TextureStore& textures_;
+    TextureUploader& uploader_;
     std::string prefix_;
     std::shared_ptr<const io::ColorSource> source_;
     TileLoader loader_;
-    std::deque<std::pair<TileId, io::TilePtr>> arrived_;
-    std::set<TileId> onTheirWay_;  ///< those in arrived_
+    struct Arrived {
+        TileId id;
+        io::TilePtr tile;
+        unsigned texture = 0;  ///< on the card already; 0: not
+    };
+    std::deque<Arrived> arrived_;
+    std::set<TileId> onTheirWay_;  ///< those in arrived_, and those at the uploader
+    std::vector<unsigned> stale_;  ///< textures of an image that is gone
     std::set<TileId> failed_;      ///< not asked for again
     QImage small_;
     qint64 tilesLoaded_ = 0;
