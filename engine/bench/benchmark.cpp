@@ -14,6 +14,8 @@
 #include "engine/bench/plain_atlas.h"
 #include "engine/nn/atlas_cost.h"
 #include "engine/nn/atlas_runner.h"
+#include "engine/nn/backbones/backbone.h"
+#include "engine/nn/backbones/backbone_layers.h"
 #include "engine/nn/block_runner.h"
 #include "engine/nn/cpu_stem.h"
 #include "engine/nn/machine.h"
@@ -325,6 +327,33 @@ void addOperations(Cases& cases) {
         }
 }
 
+/// The sister networks against the same with attention as their originals compute it; the rest is
+/// the same on both sides.
+void addBackbones(Cases& cases) {
+    for (const auto& [architecture, variant, multiple] : {std::tuple{"vil", "vil_small", 32},
+                                                          {"halonet", "halonet50ts", 256},
+                                                          {"scalablevit", "scalablevit_s", 224}})
+        for (const int64_t px : {512, 1024}) {
+            const std::string kind = architecture, name = variant;
+            const int64_t side = px / multiple * multiple;
+            const std::string title = name + "_" + std::to_string(side) + "_b1";
+            cases.add(title, false, [=] {
+                const json config{{"variant", name}};
+                StateDict weights;
+                for (const auto& [key, shape] : Backbone::weightsOf(kind, config))
+                    weights[key] =
+                        key.ends_with("running_var") ? at::ones(shape) : at::randn(shape) * 0.02;
+                const std::shared_ptr<Backbone> network = Backbone::make(kind, config, weights);
+                const at::Tensor image = at::randn({1, 3, side, side});
+                return Case{title, 0, 0, [=] { network->forward(image); },
+                            [=] {
+                                const PlainAttention plain;
+                                network->forward(image);
+                            }};
+            });
+        }
+}
+
 }  // namespace
 
 json runBenchmarks(const BenchmarkOptions& options,
@@ -338,6 +367,7 @@ json runBenchmarks(const BenchmarkOptions& options,
     addNetwork(cases, "base", baseConfig(), sizes);
     addNetwork(cases, "small", smallConfig(), sizes);
     addNetwork(cases, "scenes", scenesConfig(), {{1024, 1}, {1024, 8}});
+    addBackbones(cases);
     json results = json::array();
     for (const auto& [name, make] : cases.list) {
         results.push_back(measure(make(), options.seconds));

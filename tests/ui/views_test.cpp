@@ -311,6 +311,34 @@ TEST_F(ViewsTest, ShowsAnIndexAndAStretchOfTheView) {
     EXPECT_LE(difference(at(drawn(), static_cast<double>(x) + 0.5, static_cast<double>(y) + 0.5),
                          QColor(wanted[0], wanted[1], wanted[2])),
               3);
+    // The network is asked about the image's own bands all the same.
+    ASSERT_TRUE(window_->runPanel()->chooseModel("landuse"));
+    window_->findChild<QLineEdit*>("run.resolution")->setText("0.3m");
+    window_->startRun();
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !window_->runs()->busy(); }, 120000));
+    ASSERT_TRUE(settle());
+    const double answer = values()["pointer"].toObject()["probability"].toDouble();
+    QTest::mouseMove(canvas(), canvas()->rect().center());
+    window_->whatIf({engine::WhatIf::Change::Blur, 0, {x - 20, y - 20, 8, 8}, {}});
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !window_->probing(); }, 60000));
+    QTest::qWait(50);
+    const auto before = values()["explorer"].toObject()["before"].toArray();
+    ASSERT_FALSE(before.isEmpty()) << window_->message().toStdString();
+    double best = 0;
+    for (const auto& p : before) best = std::max(best, p.toDouble());
+    const auto source2 = io::openImage(path);
+    const io::ColorSource plain(source2, io::defaultDisplay(source2->info()),
+                                std::make_shared<io::TileCache>(size_t{64} << 20));
+    const auto network =
+        engine::Classifier::open(kModels / "landuse", {.device = "cpu", .cache = {}});
+    engine::RunRequest request;
+    request.image = path;
+    request.resolutionUm = 300000;
+    const auto direct = engine::whatIf(
+        plain, *network, request, {engine::WhatIf::Change::Blur, 0, {x - 20, y - 20, 8, 8}, {}},
+        static_cast<double>(x - 16), static_cast<double>(y - 16));
+    EXPECT_NEAR(best, *std::max_element(direct.before.begin(), direct.before.end()), 1e-4);
+    EXPECT_GE(answer, 0);
     // A stretch of what is seen spreads the colours of a small place.
     auto* stretch = window_->findChild<QComboBox*>("layers.stretch");
     stretch->setCurrentIndex(stretch->count() - 1);
@@ -434,6 +462,10 @@ TEST_F(ViewsTest, WhatWasOpenIsThereAgainAfterACrash) {
     EXPECT_EQ(canvas()->transform().centre(), QPointF(1000, 500));
     EXPECT_EQ(values()["views"].toInt(), 2);
     EXPECT_TRUE(window_->message().contains("without notice"));
+    // One whose image is gone leaves nothing behind for the next image.
+    window_->openImage("/nowhere/gone.tif");
+    ASSERT_TRUE(settle());
+    EXPECT_TRUE(window_->message().contains("gone.tif"));
     EXPECT_FALSE(window_->restoreCrashed()) << "once is enough";
     // A window that is still there is no crash; one that was closed is the last session.
     Session alive(sessions), other(sessions);

@@ -13,6 +13,7 @@
 #include <QVBoxLayout>
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "engine/pipeline/trust.h"
 #include "io/reader_registry.h"
@@ -163,6 +164,8 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
                           const QString& error) {
     opening_ = false;
     statusBar()->clearMessage();
+    const QJsonObject view = std::exchange(pendingView_, {});
+    const QJsonArray visible = std::exchange(pendingLayers_, {});
     if (!image) {
         showMessage(error);
         return;
@@ -206,11 +209,14 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     annotations_->open(annotationsFor(path));
     views_->setImage(image_, path, sidecarOf(path, "bookmarks.json"));
     restoreRuns();
-    if (!pendingView_.isEmpty()) {
-        canvas_->setRotation(pendingView_.value("rotation").toDouble());
-        canvas_->goTo({pendingView_.value("x").toDouble(), pendingView_.value("y").toDouble()},
-                      pendingView_.value("scale").toDouble(1));
-        pendingView_ = {};
+    if (!view.isEmpty()) {
+        canvas_->setRotation(view.value("rotation").toDouble());
+        canvas_->goTo({view.value("x").toDouble(), view.value("y").toDouble()},
+                      view.value("scale").toDouble(1));
+    }
+    if (!visible.isEmpty()) {
+        for (auto& l : layers_) l.visible = visible.contains(l.id);
+        applyLayers();
     }
     Q_EMIT imageOpened(path);
 }

@@ -2,6 +2,7 @@
 // The window: actions, docks, and the wiring between canvas, panels and runs. GUI thread.
 #pragma once
 
+#include <QJsonArray>
 #include <QJsonObject>
 #include <QLabel>
 #include <QMainWindow>
@@ -172,6 +173,18 @@ class MainWindow : public QMainWindow {
     void setExplorerModel(const std::filesystem::path& modelDir);
     void followZoom();
     QPointF explorePoint() const;
+    /// The image on the screen, for work in another thread.
+    struct Shown {
+        std::shared_ptr<const io::ColorSource> image;
+        std::shared_ptr<io::TileCache> cache;
+        /// A network never sees an index: then the image's own bands. May read.
+        std::shared_ptr<const io::ColorSource> forTheNetwork() const {
+            if (image->settings().mixing == io::BandMixing::Color) return image;
+            return std::make_shared<io::ColorSource>(image->source(),
+                                                     io::defaultDisplay(image->info()), cache);
+        }
+    };
+    Shown shown() const { return {image_, cache_}; }
     bool canAsk();
     void updateStatus();
     void rememberRecent(const QString& path);
@@ -206,7 +219,9 @@ class MainWindow : public QMainWindow {
     ViewsController* views_;
     std::optional<Project> project_;
     std::unique_ptr<Session> session_;
-    QJsonObject pendingView_;  ///< to be shown when the image of a session is open
+    /// To be shown when the image of a session is open.
+    QJsonObject pendingView_;
+    QJsonArray pendingLayers_;
     ViewerSettings settings_;
     RunPanel* runPanel_;
     AnnotationStore* annotations_;

@@ -125,10 +125,10 @@ void MainWindow::probe(const QPointF& point, bool second) {
     engine::ProbeWhere where = explorer_->where();
     where.scale = std::max(scale_, std::max(0, where.stage));  // later stages lack the fine scales
     statusBar()->showMessage(tr("Asking the network …"));
-    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, where, point, second](
-                                  const engine::Classifier& network, const std::stop_token&) {
+    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, where, point,
+                               second](const engine::Classifier& network, const std::stop_token&) {
         const auto result = std::make_shared<engine::ProbeResult>(
-            engine::probeAt(*image, network, request, where, point.x(), point.y()));
+            engine::probeAt(*image.forTheNetwork(), network, request, where, point.x(), point.y()));
         return [this, result, second] { showProbe(*result, second); };
     });
 }
@@ -193,10 +193,10 @@ void MainWindow::whatIf(engine::WhatIf change) {
             static_cast<double>(change.region.x) + static_cast<double>(change.region.width) / 2,
             static_cast<double>(change.region.y) + static_cast<double>(change.region.height) / 2};
     statusBar()->showMessage(tr("Classifying again …"));
-    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, change, point](
+    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, change, point](
                                   const engine::Classifier& network, const std::stop_token&) {
         const auto result = std::make_shared<engine::WhatIfResult>(
-            engine::whatIf(*image, network, request, change, point.x(), point.y()));
+            engine::whatIf(*image.forTheNetwork(), network, request, change, point.x(), point.y()));
         return [this, result] {
             explorer_->showWhatIf(*result, look_.classNames);
             canvas_->setProbeBoxes({{result->context.x, result->context.y, result->context.width,
@@ -238,10 +238,10 @@ void MainWindow::flow() {
     if (!canAsk()) return;
     const QPointF point = explorePoint();
     statusBar()->showMessage(tr("Following attention back …"));
-    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, point](
+    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, point](
                                   const engine::Classifier& network, const std::stop_token&) {
         const auto result = std::make_shared<engine::FlowResult>(
-            engine::flowAt(*image, network, request, point.x(), point.y()));
+            engine::flowAt(*image.forTheNetwork(), network, request, point.x(), point.y()));
         return [this, result] {
             flow_ = *result;
             QStringList names;
@@ -302,10 +302,10 @@ void MainWindow::contributions() {
     if (!canAsk()) return;
     const QPointF point = explorePoint();
     statusBar()->showMessage(tr("Asking the network …"));
-    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, point](
+    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, point](
                                   const engine::Classifier& network, const std::stop_token&) {
-        const auto result = std::make_shared<engine::ContributionResult>(
-            engine::contributionsAt(*image, network, request, point.x(), point.y()));
+        const auto result = std::make_shared<engine::ContributionResult>(engine::contributionsAt(
+            *image.forTheNetwork(), network, request, point.x(), point.y()));
         return [this, result] { showContributions(*result); };
     });
 }
@@ -357,7 +357,7 @@ void MainWindow::showContributions(const engine::ContributionResult& result) {
 void MainWindow::faithfulness(const engine::FaithfulnessOptions& options) {
     if (!canAsk()) return;
     explorer_->showProgress(0);
-    runs_->ask(shownRequest_, [this, image = image_, request = shownRequest_, options](
+    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, options](
                                   const engine::Classifier& network, const std::stop_token& stop) {
         const auto progress = [this](double done) {
             QMetaObject::invokeMethod(
@@ -367,8 +367,8 @@ void MainWindow::faithfulness(const engine::FaithfulnessOptions& options) {
                 },
                 Qt::QueuedConnection);
         };
-        const auto result = std::make_shared<engine::FaithfulnessResult>(
-            engine::faithfulness(*image, network, request, options, stop, progress));
+        const auto result = std::make_shared<engine::FaithfulnessResult>(engine::faithfulness(
+            *image.forTheNetwork(), network, request, options, stop, progress));
         return [this, result] { showFaithfulness(*result); };
     });
     if (!runs_->asking()) explorer_->showProgress(-1);

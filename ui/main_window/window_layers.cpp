@@ -23,11 +23,11 @@ void MainWindow::previewMask() {
     }
     opening_ = true;
     const int number = openNumber_;
-    openers_.emplace_back([this, number, image = image_] {
+    openers_.emplace_back([this, number, image = shown()] {
         engine::ForegroundMap map;
         QString error;
         try {
-            map = engine::findForeground(*image);
+            map = engine::findForeground(*image.forTheNetwork());
         } catch (const std::exception& problem) {
             error = QString::fromUtf8(problem.what());
         }

@@ -135,8 +135,9 @@ bool MainWindow::restore(const QJsonObject& session) {
     const QString model = session.value("model").toString();
     if (!model.isEmpty()) runPanel_->chooseModel(model);
     views_->setCount(session.value("views").toInt(1));
-    pendingView_ = session.value("view").toObject();
     openImage(image);
+    pendingView_ = session.value("view").toObject();
+    pendingLayers_ = session.value("visible").toArray();
     return true;
 }
 

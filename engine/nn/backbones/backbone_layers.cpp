@@ -12,6 +12,8 @@ namespace {
 
 constexpr double kBatchNormEps = 1e-5;
 
+thread_local int plainDepth = 0;
+
 struct Norm {
     at::Tensor scale, shift;
 };
@@ -73,8 +75,42 @@ at::Tensor mapToTokens(const at::Tensor& x) {
     return x.flatten(2).transpose(1, 2);
 }
 
+PlainAttention::PlainAttention() {
+    ++plainDepth;
+}
+PlainAttention::~PlainAttention() {
+    --plainDepth;
+}
+bool PlainAttention::on() {
+    return plainDepth > 0;
+}
+
+std::vector<at::Tensor> attendRows(int64_t rows, double scale,
+                                   const std::function<WindowRow(int64_t)>& row) {
+    std::vector<at::Tensor> results;
+    if (!PlainAttention::on()) {
+        for (int64_t i = 0; i < rows; ++i) {
+            const WindowRow r = row(i);
+            results.push_back(attend(r.q, r.k, r.v, r.mask, scale));
+        }
+        return results;
+    }
+    std::vector<at::Tensor> q, k, v, mask;
+    for (int64_t i = 0; i < rows; ++i) {
+        const WindowRow r = row(i);
+        q.push_back(r.q);
+        k.push_back(r.k);
+        v.push_back(r.v);
+        if (r.mask.defined()) mask.push_back(r.mask);
+    }
+    const at::Tensor all = attend(at::cat(q), at::cat(k), at::cat(v),
+                                  mask.empty() ? at::Tensor() : at::cat(mask), scale);
+    return all.chunk(rows);
+}
+
 at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& mask, double scale) {
+    if (PlainAttention::on()) return at::matmul(attentionWeights(q, k, mask, scale), v);
     // Where queries and values differ in width, LibTorch would form all weights at once: zeros cost
     // less.
     const int64_t wide = std::max(q.size(3), v.size(3));

@@ -2,6 +2,9 @@
 // What the backbones share: heads, windows with halos, convolutions with a folded norm.
 #pragma once
 
+#include <functional>
+#include <vector>
+
 #include "engine/nn/layers.h"
 
 namespace atlas::engine {
@@ -51,6 +54,27 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 /// Its weights, where maps are asked for: [B, A, Q, K].
 at::Tensor attentionWeights(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mask,
                             double scale);
+
+/// One row of windows of an attention that is local.
+struct WindowRow {
+    at::Tensor q, k, v;  ///< [B*columns, A, queries or keys, d]
+    at::Tensor mask;     ///< additive, broadcast, or undefined
+};
+
+/// The outputs of all rows, one after another: memory grows with the width of the image alone.
+std::vector<at::Tensor> attendRows(int64_t rows, double scale,
+                                   const std::function<WindowRow(int64_t)>& row);
+
+/// While alive, this thread's backbones attend as their originals do: all windows at once, and
+/// every weight formed. What benchmarks compare with.
+class PlainAttention {
+  public:
+    PlainAttention();
+    ~PlainAttention();
+    PlainAttention(const PlainAttention&) = delete;
+    PlainAttention& operator=(const PlainAttention&) = delete;
+    static bool on();
+};
 
 /// The windows of a row of blocks: [B, A, H, W, d] -> [B*columns, A, side*side, d], the first one
 /// at row*step; neighbours begin `step` apart and may overlap.

@@ -140,10 +140,10 @@ at::Tensor HaloAttention::forward(const at::Tensor& x, BackboneTrace* trace,
         (at::arange(n).unsqueeze(0) - at::arange(side).unsqueeze(1) + n - 1).flatten();
     const at::Tensor heightRows = heightTable_.index_select(0, difference).view({side, n, -1}),
                      widthRows = widthTable_.index_select(0, difference).view({side, n, -1});
-    std::vector<at::Tensor> rows, positions;
+    std::vector<at::Tensor> positions;
     at::Tensor received;
     if (map) received = at::zeros({b, height + 2 * o_.halo, width + 2 * o_.halo}, x.options());
-    for (int64_t row = 0; row < height / o_.block; ++row) {
+    auto rows = attendRows(height / o_.block, scale, [&](int64_t row) {
         const at::Tensor qw = windowsOfRow(queries, row, side, side),
                          kw = windowsOfRow(keys, row, o_.block, n),
                          vw = windowsOfRow(values, row, o_.block, n);
@@ -157,16 +157,18 @@ at::Tensor HaloAttention::forward(const at::Tensor& x, BackboneTrace* trace,
                                         .reshape({windows, heads, side * side, n * n});
         if (trace && trace->intermediate) positions.push_back(position);
         const at::Tensor mask = o_.scalePosition ? position * scale : position;
-        rows.push_back(rowOfWindows(attend(qw, kw, vw, mask, scale), b, side));
-        if (!map) continue;
-        const std::vector<int64_t> headsAndQueries{1, 2};
-        const at::Tensor sums =
-            attentionWeights(qw, kw, mask, scale).sum(headsAndQueries).view({b, -1, n, n});
-        for (int64_t column = 0; column < sums.size(1); ++column)
-            received.narrow(1, row * o_.block, n)
-                .narrow(2, column * o_.block, n)
-                .add_(sums.select(1, column));
-    }
+        if (map) {
+            const std::vector<int64_t> headsAndQueries{1, 2};
+            const at::Tensor sums =
+                attentionWeights(qw, kw, mask, scale).sum(headsAndQueries).view({b, -1, n, n});
+            for (int64_t column = 0; column < sums.size(1); ++column)
+                received.narrow(1, row * o_.block, n)
+                    .narrow(2, column * o_.block, n)
+                    .add_(sums.select(1, column));
+        }
+        return WindowRow{qw, kw, vw, mask};
+    });
+    for (auto& row : rows) row = rowOfWindows(row, b, side);
     if (map) *map = received.narrow(1, o_.halo, height).narrow(2, o_.halo, width);
     if (trace && trace->intermediate) {
         // [B * heads, blocks, queries, window cells]

@@ -246,8 +246,7 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
     const at::Tensor rowOk = allowed(height, tall), columnOk = allowed(width, wide).unfold(0, n, w);
     const at::Tensor bias = windowBias(halo);
     const int64_t columns = wide / w;
-    std::vector<at::Tensor> rows;
-    for (int64_t row = 0; row < tall / w; ++row) {
+    auto rows = attendRows(tall / w, scale, [&](int64_t row) {
         at::Tensor kw = windowsOfRow(keys, row, w, n), vw = windowsOfRow(values, row, w, n);
         const at::Tensor ok = rowOk.narrow(0, row * w, n)
                                   .view({1, n, 1})
@@ -274,9 +273,9 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
                        .expand({b, columns, mask.size(1), mask.size(2), mask.size(3)})
                        .flatten(0, 1);
         mask = mask.expand({b * columns, mask.size(1), w * w, mask.size(3)});
-        rows.push_back(
-            rowOfWindows(attend(windowsOfRow(queries, row, w, w), kw, vw, mask, scale), b, w));
-    }
+        return WindowRow{windowsOfRow(queries, row, w, w), kw, vw, mask};
+    });
+    for (auto& row : rows) row = rowOfWindows(row, b, w);
     return at::cat(rows, 2)
         .slice(2, 0, height)
         .slice(3, 0, width)

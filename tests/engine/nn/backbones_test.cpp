@@ -157,6 +157,8 @@ TEST(Backbones, ABatchIsItsImages) {
             const at::Tensor one = network->forward(images.slice(0, i, i + 1));
             EXPECT_LE((one[0] - all[i]).abs().max().item<double>(), 1e-4) << architecture;
         }
+        const PlainAttention plain;  // the benchmarks' other side is the same network
+        EXPECT_LE((network->forward(images) - all).abs().max().item<double>(), 1e-4);
     }
 }
 
