@@ -206,10 +206,7 @@ class AtlasClassifier : public Classifier {
 
   private:
     Atlas load(at::Device device) const try {
-        StateDict weights = loadSafetensors(dir_ / "model.safetensors");
-        for (auto& [name, tensor] : weights)
-            if (tensor.is_floating_point()) tensor = tensor.to(device, at::kFloat);
-        return Atlas(config_.network, weights);
+        return Atlas(config_.network, loadWeights(dir_ / "model.safetensors", device));
     } catch (const ModelError&) {
         throw;
     } catch (const std::exception& error) {

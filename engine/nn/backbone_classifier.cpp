@@ -3,6 +3,7 @@
 
 #include <torch/version.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "engine/nn/backbones/backbone.h"
@@ -23,11 +24,8 @@ class BackboneClassifier : public Classifier {
           batch_(config_.patchSizePx, config_.mean, config_.std, choice_.device) {
         setThreads(options.threads);
         try {
-            StateDict weights = loadSafetensors(dir / "model.safetensors");
-            for (auto& [name, tensor] : weights)
-                if (tensor.is_floating_point()) tensor = tensor.to(choice_.device, at::kFloat);
             network_ = Backbone::make(config_.architecture, nlohmann::json::parse(config_.backbone),
-                                      weights);
+                                      loadWeights(dir / "model.safetensors", choice_.device));
         } catch (const ModelError& error) {
             throw ModelError((dir / "model.safetensors").string() + ": " + error.what());
         }

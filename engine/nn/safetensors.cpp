@@ -113,6 +113,13 @@ StateDict loadSafetensors(const std::filesystem::path& path) {
     return Reader(path).read();
 }
 
+StateDict loadWeights(const std::filesystem::path& path, at::Device device) {
+    StateDict weights = loadSafetensors(path);
+    for (auto& [name, tensor] : weights)
+        if (tensor.is_floating_point()) tensor = tensor.to(device, at::kFloat);
+    return weights;
+}
+
 void saveSafetensors(const std::filesystem::path& path, const StateDict& tensors,
                      const std::map<std::string, std::string>& metadata) {
     nlohmann::json header = nlohmann::json::object();

@@ -15,6 +15,9 @@ namespace atlas::engine {
 /// path, tensor and cause.
 StateDict loadSafetensors(const std::filesystem::path& path);
 
+/// The same on a device, numbers with a fraction as float32: what a network computes with.
+StateDict loadWeights(const std::filesystem::path& path, at::Device device);
+
 /// Writes to a temporary file beside `path`, then renames. Throws ModelError.
 void saveSafetensors(const std::filesystem::path& path, const StateDict& tensors,
                      const std::map<std::string, std::string>& metadata = {});

@@ -121,10 +121,7 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
     }
     const DeviceChoice choice = chooseDevice(options.device);
     const bool bf16 = useBfloat16(options.precision);
-    StateDict weights = loadSafetensors(modelDir / "model.safetensors");
-    for (auto& [name, tensor] : weights)
-        if (tensor.is_floating_point()) tensor = tensor.to(choice.device, at::kFloat);
-    Atlas network(model.network, weights);
+    Atlas network(model.network, loadWeights(modelDir / "model.safetensors", choice.device));
     network.fold();
     std::optional<AtlasRunner> runner;
     if (choice.device.is_cpu() && !bf16) runner.emplace(network);
