@@ -3,7 +3,7 @@
 
 #include <QApplication>
 #include <QPalette>
-#include <QStyleFactory>
+#include <QProxyStyle>
 
 // The icons lie in a static library, whose resources the linker would drop. Outside of namespaces,
 // as the macro asks.
@@ -41,12 +41,23 @@ QPalette paletteOf(const Shades& s) {
     return p;
 }
 
+/// Fusion, but disabled menu entries have no shadow, which looks like text printed twice.
+class PlainStyle : public QProxyStyle {
+  public:
+    PlainStyle() : QProxyStyle("Fusion") {}
+    int styleHint(StyleHint hint, const QStyleOption* option, const QWidget* widget,
+                  QStyleHintReturn* answer) const override {
+        return hint == SH_EtchDisabledText ? 0
+                                           : QProxyStyle::styleHint(hint, option, widget, answer);
+    }
+};
+
 }  // namespace
 
 void applyTheme(QApplication& app, const QString& name) {
     keepIcons();
     const Shades& s = name == "light" ? kLight : kDark;
-    app.setStyle(QStyleFactory::create("Fusion"));
+    app.setStyle(new PlainStyle);
     app.setPalette(paletteOf(s));
     app.setStyleSheet(
         QString(R"(

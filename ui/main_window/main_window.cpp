@@ -39,7 +39,12 @@ MainWindow::MainWindow(const WindowOptions& options)
     connect(canvas_, &Canvas::probed, this, &MainWindow::probe);
     connect(canvas_, &Canvas::problem, this, &MainWindow::showMessage);
     connect(canvas_, &Canvas::regionChanged, this, [this](const QRectF& region) {
-        if (!region.isEmpty()) runPanel_->setArea(RunPanel::Area::Rectangle);
+        if (region.isEmpty()) return;
+        runPanel_->setArea(RunPanel::Area::Rectangle);
+        regionIsNewest_ = true;
+    });
+    connect(annotations_, &AnnotationStore::selectionChanged, this, [this] {
+        if (!annotations_->selected().isNull()) regionIsNewest_ = false;
     });
     connect(canvas_, &Canvas::filesDropped, this, &MainWindow::openDropped);
     session_ = std::make_unique<Session>(
@@ -206,8 +211,8 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     applyLayers();
     showDisplay();
     rememberRecent(path);
-    annotations_->open(annotationsFor(path));
-    views_->setImage(image_, path, sidecarOf(path, "bookmarks.json"));
+    views_->setImage(image_, path);
+    openSidecars();
     restoreRuns();
     if (!view.isEmpty()) {
         canvas_->setRotation(view.value("rotation").toDouble());
@@ -260,7 +265,7 @@ void MainWindow::setDisplay(io::DisplaySettings settings, bool ofView) {
                 canvas_->setImage(image_, um, um && image_->info().resolution->ground);
                 canvas_->setRotation(rotation);
                 canvas_->goTo(centre, scale);
-                views_->setImage(image_, path_, {});
+                views_->setImage(image_, path_);
                 applyLayers();
                 showDisplay();
             },
@@ -269,7 +274,7 @@ void MainWindow::setDisplay(io::DisplaySettings settings, bool ofView) {
 }
 
 void MainWindow::restoreRuns() {
-    const auto runs = engine::findRuns(outFor(path_), path_.toStdString());
+    const auto runs = runsOf(path_);
     if (runs.empty()) return;
     showRun(runs.front());
     statusBar()->showMessage(
@@ -280,7 +285,19 @@ void MainWindow::restoreRuns() {
 }
 
 std::filesystem::path MainWindow::outFor(const QString& image) const {
-    if (project_) return project_->runsFolder().toStdString();
+    return project_ ? std::filesystem::path(project_->runsFolder().toStdString()) : besideOf(image);
+}
+
+/// The runs of a project's image, then those that were made beside it before; newest first each.
+std::vector<std::filesystem::path> MainWindow::runsOf(const QString& image) const {
+    auto runs = engine::findRuns(outFor(image), image.toStdString());
+    if (project_)
+        for (const auto& run : engine::findRuns(besideOf(image), image.toStdString()))
+            runs.push_back(run);
+    return runs;
+}
+
+std::filesystem::path MainWindow::besideOf(const QString& image) const {
     const QFileInfo file(image);
     if (file.exists() && QFileInfo(file.absolutePath()).isWritable())
         return file.absolutePath().toStdString();

@@ -2,6 +2,7 @@
 // The window: actions, docks, and the wiring between canvas, panels and runs. GUI thread.
 #pragma once
 
+#include <QDockWidget>
 #include <QJsonArray>
 #include <QJsonObject>
 #include <QLabel>
@@ -141,6 +142,8 @@ class MainWindow : public QMainWindow {
     void restoreRuns();
     bool mayRun(const engine::RunRequest& request);
     std::filesystem::path outFor(const QString& image) const;
+    std::filesystem::path besideOf(const QString& image) const;
+    std::vector<std::filesystem::path> runsOf(const QString& image) const;
     engine::RunRequest requestFor(const QString& image) const;
     void onJobChanged(int number);
     void onJobFinished(int number);
@@ -168,8 +171,10 @@ class MainWindow : public QMainWindow {
     void connectAnnotations();
     QString fileKinds() const;
     const io::GeoReference& georeference() const;
-    QString annotationsFor(const QString& image) const;
-    QString sidecarOf(const QString& image, const QString& ending) const;
+    QString sidecar(const std::filesystem::path& folder, const QString& image,
+                    const char* ending) const;
+    void openSidecars();
+    void bringSidecars(const QStringList& images);
     void setExplorerModel(const std::filesystem::path& modelDir);
     void followZoom();
     QPointF explorePoint() const;
@@ -218,6 +223,8 @@ class MainWindow : public QMainWindow {
     LayersPanel* layersPanel_;
     ViewsController* views_;
     std::optional<Project> project_;
+    QList<QDockWidget*> hiddenDocks_;  ///< by Tab
+    bool regionIsNewest_ = false;  ///< than the selected annotation
     std::unique_ptr<Session> session_;
     /// To be shown when the image of a session is open.
     QJsonObject pendingView_;

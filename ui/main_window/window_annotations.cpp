@@ -58,17 +58,38 @@ QString MainWindow::measureText(const Annotation& a) const {
                        : length;
 }
 
-QString MainWindow::annotationsFor(const QString& image) const {
-    return sidecarOf(image, "annotations.geojson");
+namespace {
+constexpr const char *kAnnotations = "annotations.geojson", *kBookmarks = "bookmarks.json";
+
 }
 
-/// Where something about an image is kept: beside it, or in the project.
-QString MainWindow::sidecarOf(const QString& image, const QString& ending) const {
+/// Where something about an image is kept in a folder.
+QString MainWindow::sidecar(const std::filesystem::path& folder, const QString& image,
+                            const char* ending) const {
     static const QRegularExpression odd(R"([/\\:?*"<>|]+)");  // of URLs and synthetic scenes
     const QFileInfo file(image);
-    const QString name = file.exists() ? file.fileName() : QString(image).replace(odd, "_");
-    return QDir(QString::fromStdString(outFor(image).string()))
-        .absoluteFilePath(name + "." + ending);
+    QString name = file.exists() ? file.fileName() : QString(image).replace(odd, "_");
+    if (project_ && folder == outFor(image)) name += project_->tagOf(image);
+    return QDir(QString::fromStdString(folder.string())).absoluteFilePath(name + "." + ending);
+}
+
+/// Annotations and bookmarks of the open image: beside it, or in the project.
+void MainWindow::openSidecars() {
+    if (!image_) return;
+    annotations_->open(sidecar(outFor(path_), path_, kAnnotations));
+    views_->openBookmarks(sidecar(outFor(path_), path_, kBookmarks));
+}
+
+/// What images had beside them comes into the project as copies; what the project has stays.
+void MainWindow::bringSidecars(const QStringList& images) {
+    QDir().mkpath(QString::fromStdString(outFor({}).string()));
+    for (const auto& image : images)
+        for (const char* ending : {kAnnotations, kBookmarks}) {
+            const QString from = sidecar(besideOf(image), image, ending),
+                          to = sidecar(outFor(image), image, ending);
+            if (QFileInfo::exists(from) && !QFileInfo::exists(to) && !QFile::copy(from, to))
+                throw std::runtime_error(tr("%1: could not be copied from %2").arg(to, from).toStdString());
+        }
 }
 
 void MainWindow::connectAnnotations() {

@@ -211,12 +211,13 @@ void MainWindow::whatIf(engine::WhatIf change) {
     });
 }
 
-/// The drawn rectangle, else the selected annotation.
+/// The drawn rectangle or the selected annotation, whichever came last.
 bool MainWindow::chooseRegion(engine::WhatIf& change) {
     QRect box = canvas_->region().toAlignedRect();
-    if (box.isEmpty()) {
-        const Annotation* shape = annotations_->find(annotations_->selected());
-        if (!shape || !shape->hasArea()) {
+    const Annotation* shape = annotations_->find(annotations_->selected());
+    if (shape && !shape->hasArea()) shape = nullptr;
+    if (box.isEmpty() || (shape && !regionIsNewest_)) {
+        if (!shape) {
             showMessage(
                 tr("Draw a rectangle (R), or select an annotation (B paints one): it is "
                    "what will be blurred or left out."));

@@ -96,7 +96,7 @@ void MainWindow::showRun(const std::filesystem::path& folder) {
 void MainWindow::fillRuns() {
     runsMenu_->clear();
     compareMenu_->clear();
-    auto runs = engine::findRuns(outFor(path_), path_.toStdString());
+    auto runs = runsOf(path_);
     if (runs.size() > kRunsOffered) runs.resize(kRunsOffered);
     for (const auto& folder : runs) {
         const QFileInfo file(QString::fromStdString((folder / "run.json").string()));
@@ -216,7 +216,7 @@ void MainWindow::moveLayer(const QString& id, int by) {
 }
 
 std::vector<OverlayLayer> MainWindow::layersOver(const QString& image) const {
-    const auto runs = engine::findRuns(outFor(image), image.toStdString());
+    const auto runs = runsOf(image);
     if (runs.empty()) return {};
     try {
         const auto run = engine::loadRun(runs.front());

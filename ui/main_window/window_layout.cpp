@@ -329,12 +329,23 @@ void MainWindow::buildActions() {
     view->addSeparator();
     addNamedAction(view, "view.fullScreen", tr("F&ull screen"), QKeySequence("F11"),
                    [this] { isFullScreen() ? showNormal() : showFullScreen(); });
-    addNamedAction(view, "view.docks", tr("&Docks on/off"), QKeySequence("Tab"), [this] {
-        const auto docks = findChildren<QDockWidget*>();
-        const bool any =
-            std::any_of(docks.begin(), docks.end(), [](QDockWidget* d) { return d->isVisible(); });
-        for (auto* d : docks) d->setVisible(!any);
-    });
+    auto* docksAction =
+        addNamedAction(view, "view.docks", tr("&Docks on/off"), QKeySequence("Tab"), [this] {
+            if (!hiddenDocks_.isEmpty()) {
+                for (auto* d : std::as_const(hiddenDocks_)) d->show();
+                hiddenDocks_.clear();
+                return;
+            }
+            for (auto* d : findChildren<QDockWidget*>()) {
+                if (d->isHidden()) continue;
+                hiddenDocks_ << d;
+                d->hide();
+            }
+            canvas_->setFocus();
+        });
+    // In panels Tab goes to the next control; over the image it hides the docks.
+    docksAction->setShortcutContext(Qt::WidgetShortcut);
+    canvas_->addAction(docksAction);
     addNamedAction(view, "view.darkTheme", tr("Dark theme"), {}, [this] { setTheme("dark"); });
     addNamedAction(view, "view.lightTheme", tr("Light theme"), {}, [this] { setTheme("light"); });
 

@@ -31,6 +31,7 @@ void MainWindow::buildProjectActions(QMenu* file) {
     addNamedAction(menu, "project.close", tr("&Close the project"), {}, [this] {
         project_.reset();
         imagesPanel_->setImages(tr("No project"), {});
+        openSidecars();
     });
     addNamedAction(file, "file.lastSession", tr("Open the &last session"), {}, [this] {
         if (!restoreLast()) showMessage(tr("There is no session to open again."));
@@ -51,7 +52,11 @@ void MainWindow::openUrl() {
 void MainWindow::newProject(const QString& folder) {
     try {
         project_ = Project::create(folder);
-        if (image_) project_->add({path_});
+        if (image_) {
+            project_->add({path_});
+            bringSidecars({path_});
+            openSidecars();
+        }
         showProject();
     } catch (const std::exception& error) {
         showMessage(QString::fromUtf8(error.what()));
@@ -64,6 +69,7 @@ void MainWindow::openProject(const QString& path) {
         const QString model = project_->settings().value("model").toString();
         if (!model.isEmpty()) runPanel_->chooseModel(model);
         showProject();
+        openSidecars();
         const QString image = project_->settings().value("open").toString();
         if (project_->images().contains(image)) openImage(image);
     } catch (const std::exception& error) {
@@ -75,6 +81,7 @@ void MainWindow::addToProject(const QStringList& images) {
     if (!project_ || images.isEmpty()) return;
     try {
         project_->add(images);
+        bringSidecars(images);
         showProject();
     } catch (const std::exception& error) {
         showMessage(QString::fromUtf8(error.what()));

@@ -194,23 +194,30 @@ LayersPanel::Mapping LayersPanel::mappingNow() const {
     if (display_.mixing == io::BandMixing::Index) return Index;
     if (b[0] == b[1] && b[1] == b[2]) return Single;
     if (b == trueColor_) return TrueColor;
-    if (vegetation_ && b == std::array<int, 3>{(*vegetation_)[0], (*vegetation_)[1], trueColor_[1]})
-        return FalseColor;
-    return Custom;
+    return b == falseColor() ? FalseColor : Custom;
+}
+
+/// Infrared, red, green where the bands say which they are; else the fourth band for red.
+std::array<int, 3> LayersPanel::falseColor() const {
+    if (vegetation_) return {(*vegetation_)[0], (*vegetation_)[1], trueColor_[1]};
+    return {std::min(3, channels_[0]->count() - 1), trueColor_[0], trueColor_[1]};
 }
 
 void LayersPanel::useMapping(int mapping) {
     const int bands = channels_[0]->count();
+    const bool was = display_.mixing == io::BandMixing::Index;
+    if (was && mapping != Index) {  // an index is not stretched; colours are, as before
+        display_.stretch = stretchBeforeIndex_;
+        stretch_->setCurrentIndex(static_cast<int>(display_.stretch));
+    }
+    if (!was && mapping == Index) stretchBeforeIndex_ = display_.stretch;
     display_.mixing = io::BandMixing::Color;
     switch (mapping) {
         case TrueColor:
             display_.bands = trueColor_;
             break;
         case FalseColor:
-            display_.bands =
-                vegetation_
-                    ? std::array<int, 3>{(*vegetation_)[0], (*vegetation_)[1], trueColor_[1]}
-                    : std::array<int, 3>{std::min(3, bands - 1), trueColor_[0], trueColor_[1]};
+            display_.bands = falseColor();
             break;
         case Single:
             display_.bands.fill(display_.bands[0]);

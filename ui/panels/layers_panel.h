@@ -50,6 +50,7 @@ class LayersPanel : public QWidget {
   private:
     enum Mapping { TrueColor, FalseColor, Single, Index, Custom };
     Mapping mappingNow() const;
+    std::array<int, 3> falseColor() const;
     void useMapping(int mapping);
     void showChannels();
     void emitDisplay();
@@ -65,6 +66,7 @@ class LayersPanel : public QWidget {
     ImageAdjuster* adjuster_;
     QCheckBox *smooth_, *invert_;
     io::DisplaySettings display_;
+    io::Stretch stretchBeforeIndex_ = io::Stretch::None;
     QSlider *opacity_, *threshold_;
     QLabel *opacityText_, *thresholdText_;
     QComboBox *band_, *map_, *blend_, *scaling_;

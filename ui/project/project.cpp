@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ui/project/project.h"
 
+#include <QCryptographicHash>
 #include <QDir>
 #include <QFileInfo>
 #include <QJsonArray>
@@ -48,6 +49,18 @@ QString Project::name() const {
 
 QString Project::runsFolder() const {
     return QDir(folder_).filePath("runs");
+}
+
+QString Project::tagOf(const QString& image) const {
+    const QString name = QFileInfo(image).fileName();
+    for (const auto& other : images_) {
+        if (other == image) return {};
+        if (QFileInfo(other).fileName() == name)
+            return "-" + QCryptographicHash::hash(image.toUtf8(), QCryptographicHash::Sha256)
+                             .toHex()
+                             .left(8);
+    }
+    return {};
 }
 
 void Project::add(const QStringList& images) {

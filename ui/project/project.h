@@ -24,6 +24,9 @@ class Project {
     /// Each is there once.
     void add(const QStringList& images);
     void remove(const QString& image);
+    /// What tells files of this image from those of an earlier image of the same name; empty where
+    /// there is none.
+    QString tagOf(const QString& image) const;
     /// Where results and annotations of its images go.
     QString runsFolder() const;
     const QJsonObject& settings() const { return settings_; }

@@ -101,14 +101,14 @@ void ViewsController::guarded(const std::function<void()>& work) {
     }
 }
 
-void ViewsController::setImage(std::shared_ptr<const io::ColorSource> image, const QString& path,
-                               const QString& bookmarksFile) {
-    const bool same = path == path_;  // other bands of it
+void ViewsController::setImage(std::shared_ptr<const io::ColorSource> image, const QString& path) {
     image_ = std::move(image);
     path_ = path;
     grid_->setImage(image_, QFileInfo(path).fileName());
-    if (same) return;
-    guarded([&] { bookmarks_.open(bookmarksFile); });
+}
+
+void ViewsController::openBookmarks(const QString& file) {
+    guarded([&] { bookmarks_.open(file); });
     fillBookmarks();
 }
 

@@ -36,8 +36,8 @@ class ViewsController : public QObject {
 
     ViewGrid* grid() const { return grid_; }
     void addActions(QMenu* menu);
-    void setImage(std::shared_ptr<const io::ColorSource> image, const QString& path,
-                  const QString& bookmarksFile);
+    void setImage(std::shared_ptr<const io::ColorSource> image, const QString& path);
+    void openBookmarks(const QString& file);
     void setLayers(const std::vector<OverlayLayer>& layers);
     /// The layer that swipe and lens take away; empty: all.
     void setSelectedLayer(const QString& id);
