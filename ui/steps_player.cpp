@@ -8,6 +8,7 @@
 #include <QFileInfo>
 #include <QJsonDocument>
 #include <QKeyEvent>
+#include <QMenu>
 #include <QMouseEvent>
 #include <QPainter>
 #include <QTabWidget>
@@ -219,6 +220,10 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
         const auto combination = keys[0];
         QKeyEvent press(QEvent::KeyPress, combination.key(), combination.keyboardModifiers());
         QApplication::sendEvent(window_, &press);
+    } else if (verb == "compareRuns") {  // with the newest of the others
+        auto* others = window_->findChild<QMenu*>("run.compareMenu");
+        if (!others || others->isEmpty()) return false;
+        others->actions().first()->trigger();
     } else if (verb == "action") {
         auto* action = window_->actionNamed(value.toString());
         if (!action) return false;

@@ -97,8 +97,7 @@ TEST(DirectTiff, GivesGdalsPixelsOfJpeg2000) {
     uint32_t side = 0;
     TIFFGetField(file, TIFFTAG_TILEWIDTH, &side);
     TIFFClose(file);
-    const auto across =
-        (slide->info().levels[0].width + int64_t{side} - 1) / int64_t{side};
+    const auto across = (slide->info().levels[0].width + int64_t{side} - 1) / int64_t{side};
     for (const uint32_t tile : {0u, 3u, static_cast<uint32_t>(across) + 1}) {
         // One tile's stream on its own, decoded by GDAL (with this machine's OpenJPEG, as ours is).
         const std::string stream = (folder.path() / "tile.j2k").string();

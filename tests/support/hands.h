@@ -81,7 +81,8 @@ void answer(const std::function<void()>& open, const std::function<void(Dialog*)
         answered = true;
         watch.stop();
         reply(dialog);
-        if (!QTest::qWaitFor([open = QPointer(dialog)] { return !open || !open->isVisible(); }, 3000)) {
+        if (!QTest::qWaitFor([open = QPointer(dialog)] { return !open || !open->isVisible(); },
+                             3000)) {
             ADD_FAILURE() << dialog->windowTitle().toStdString() << " stays open";
             dialog->reject();
         }

@@ -154,8 +154,7 @@ TEST_F(ByHandTest, MakesFillsAndOpensAProject) {
     pickFile([&] { choose(*window_, "project.new"); }, folder);
     EXPECT_EQ(values()["project"].toString(), folder) << window_->message().toStdString();
     pickFile([&] { choose(*window_, "project.add"); }, second);
-    EXPECT_EQ(values()["folder"].toObject().keys(),
-              (QStringList{"RGB.byte.tif", "float_nan.tif"}));
+    EXPECT_EQ(values()["folder"].toObject().keys(), (QStringList{"RGB.byte.tif", "float_nan.tif"}));
     // What was drawn before came along; what is drawn now is kept in the project.
     const auto drawnNow = [&] { return window_->annotations()->all().size(); };
     EXPECT_EQ(drawnNow(), 1u);
@@ -257,7 +256,8 @@ TEST_F(ByHandTest, ComparesWithAnotherImageBySwipeLensAndSideBySide) {
     still();
     EXPECT_EQ(changed(600), 0);
     pickFile([&] { choose(*window_, "view.lensImage"); }, other);
-    ASSERT_TRUE(QTest::qWaitFor([&] { return canvas()->compareMode() == CompareMode::Lens; }, 10000));
+    ASSERT_TRUE(
+        QTest::qWaitFor([&] { return canvas()->compareMode() == CompareMode::Lens; }, 10000));
     key(Qt::Key_Escape);
     QTest::mouseMove(canvas(), view(600, 300));
     still();
@@ -451,7 +451,10 @@ TEST_F(ByHandTest, DrawsEveryShapeNamesUndoesAndExchangesThem) {
         const QString made = QString(name).endsWith("shp") ? "fields_polygons.shp" : name;
         ASSERT_TRUE(QFile::exists(inFolder(qPrintable(made))))
             << name << window_->message().toStdString()
-            << QDir(QString::fromStdString(folder_.path().string())).entryList().join(' ').toStdString();
+            << QDir(QString::fromStdString(folder_.path().string()))
+                   .entryList()
+                   .join(' ')
+                   .toStdString();
     }
     key(Qt::Key_M);
     while (count() > 0) {
@@ -703,8 +706,8 @@ TEST_F(ByHandTest, RunsAreComparedTabulatedAndAskedBack) {
     answered();
     EXPECT_TRUE(asked().contains("drawn shape")) << asked().toStdString();
     click("explorer.measure");
-    ASSERT_TRUE(QTest::qWaitFor(
-        [&] { return find<QPushButton>("explorer.stop")->isVisible(); }, 5000));
+    ASSERT_TRUE(
+        QTest::qWaitFor([&] { return find<QPushButton>("explorer.stop")->isVisible(); }, 5000));
     QTest::qWait(300);
     click("explorer.stop");
     answered();

@@ -281,6 +281,19 @@ TEST_F(ViewsTest, LayersHaveOrderBlendAndRange) {
     EXPECT_GT(difference(at(percentile, 3500, 3000), at(drawn(), 3500, 3000)), 3);
 }
 
+TEST_F(ViewsTest, LayersEndWhereTheImageEnds) {
+    open("synthetic:size=1500,seed=21");  // one context and a half: the second reaches beyond
+    const QImage alone = drawn();
+    run();
+    window_->setLayer("prediction", {{"opacity", 1.0}});
+    window_->setLayer("attention2", {{"visible", true}, {"opacity", 1.0}});
+    still();
+    const QImage covered = drawn();
+    EXPECT_GT(difference(at(alone, 1490, 700), at(covered, 1490, 700)), 8);
+    for (double y : {200.0, 700.0, 1200.0})
+        EXPECT_EQ(at(alone, 1520, y), at(covered, 1520, y)) << y;
+}
+
 TEST_F(ViewsTest, ShowsAnIndexAndAStretchOfTheView) {
     ATLAS_REQUIRE_DATA(test::dataRoot() / "data/geo/LE7_stack_8band_int16.tif");
     const std::string path = copyOf("geo/LE7_stack_8band_int16.tif");

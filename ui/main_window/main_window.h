@@ -142,6 +142,7 @@ class MainWindow : public QMainWindow {
     void restoreRuns();
     bool mayRun(const engine::RunRequest& request);
     std::filesystem::path outFor(const QString& image) const;
+    QString runTitle(const std::filesystem::path& folder) const;
     std::filesystem::path besideOf(const QString& image) const;
     std::vector<std::filesystem::path> runsOf(const QString& image) const;
     engine::RunRequest requestFor(const QString& image) const;
@@ -224,7 +225,7 @@ class MainWindow : public QMainWindow {
     ViewsController* views_;
     std::optional<Project> project_;
     QList<QDockWidget*> hiddenDocks_;  ///< by Tab
-    bool regionIsNewest_ = false;  ///< than the selected annotation
+    bool regionIsNewest_ = false;      ///< than the selected annotation
     std::unique_ptr<Session> session_;
     /// To be shown when the image of a session is open.
     QJsonObject pendingView_;

@@ -88,7 +88,8 @@ void MainWindow::bringSidecars(const QStringList& images) {
             const QString from = sidecar(besideOf(image), image, ending),
                           to = sidecar(outFor(image), image, ending);
             if (QFileInfo::exists(from) && !QFileInfo::exists(to) && !QFile::copy(from, to))
-                throw std::runtime_error(tr("%1: could not be copied from %2").arg(to, from).toStdString());
+                throw std::runtime_error(
+                    tr("%1: could not be copied from %2").arg(to, from).toStdString());
         }
 }
 

@@ -92,6 +92,13 @@ void MainWindow::showRun(const std::filesystem::path& folder) {
     }
 }
 
+/// Model and time. Throws where the run is not whole.
+QString MainWindow::runTitle(const std::filesystem::path& folder) const {
+    const QFileInfo file(QString::fromStdString((folder / "run.json").string()));
+    return QString("%1, %2").arg(QString::fromStdString(engine::runModelName(folder)),
+                                 locale().toString(file.lastModified(), QLocale::ShortFormat));
+}
+
 /// What the menus offer of the runs beside the image, newest first.
 void MainWindow::fillRuns() {
     runsMenu_->clear();
@@ -99,15 +106,12 @@ void MainWindow::fillRuns() {
     auto runs = runsOf(path_);
     if (runs.size() > kRunsOffered) runs.resize(kRunsOffered);
     for (const auto& folder : runs) {
-        const QFileInfo file(QString::fromStdString((folder / "run.json").string()));
-        QString model;
+        QString name;
         try {
-            model = QString::fromStdString(engine::runModelName(folder));
+            name = runTitle(folder);
         } catch (const std::exception&) {
             continue;  // not whole: nothing to show
         }
-        const QString name = QString("%1, %2").arg(
-            model, locale().toString(file.lastModified(), QLocale::ShortFormat));
         auto* show = runsMenu_->addAction(name, this, [this, folder] { showRun(folder); });
         show->setCheckable(true);
         show->setChecked(folder == shownRun_);
@@ -137,8 +141,7 @@ void MainWindow::compareWith(const std::filesystem::path& folder) {
         layersPanel_->select("difference");
         applyLayers();
         explorerValues_["agreement"] = comparison.agreement();
-        auto* page = new ComparisonPage(comparison, QString::fromStdString(first.modelName),
-                                        QString::fromStdString(second.modelName), this);
+        auto* page = new ComparisonPage(comparison, runTitle(shownRun_), runTitle(folder), this);
         page->setAttribute(Qt::WA_DeleteOnClose);
         page->open();
     } catch (const std::exception& error) {

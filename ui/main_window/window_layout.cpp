@@ -388,6 +388,7 @@ void MainWindow::buildActions() {
     addNamedAction(runMenu, "run.cancelAction", tr("&Cancel"), {}, [this] { runs_->cancelAll(); });
     runsMenu_ = runMenu->addMenu(tr("&Show an earlier run"));
     compareMenu_ = runMenu->addMenu(tr("Com&pare with"));
+    compareMenu_->setObjectName("run.compareMenu");
     runsMenu_->setEnabled(false);
     compareMenu_->setEnabled(false);
     addNamedAction(help, "help.guide", tr("&User's guide"), QKeySequence("F1"),
@@ -603,7 +604,10 @@ void MainWindow::openGuide() {
     auto* page = new QTextBrowser;
     page->setObjectName("guide.page");
     page->setSearchPaths({QFileInfo(options_.guide).absolutePath()});
-    connect(page, &QTextBrowser::sourceChanged, page, [page] { fitPictures(*page->document()); });
+    connect(page, &QTextBrowser::sourceChanged, page, [page] {
+        page->document()->setDocumentMargin(18);
+        fitPictures(*page->document());
+    });
     page->setSource(QUrl::fromLocalFile(QFileInfo(options_.guide).absoluteFilePath()),
                     QTextDocument::MarkdownResource);
     auto* contents =

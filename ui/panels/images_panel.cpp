@@ -115,7 +115,8 @@ void ImagesPanel::setImages(const QString& title, const QStringList& images) {
     }
     title_->setText(images.isEmpty()
                         ? tr("%1: no images yet. Open one, or drop some here.").arg(title)
-                        : tr("%1: %n image(s)", nullptr, list_->count()).arg(title));
+                    : list_->count() == 1 ? tr("%1: 1 image").arg(title)
+                                          : tr("%1: %2 images").arg(title).arg(list_->count()));
     queueAll_->setEnabled(list_->count() > 0);
     loadThumbnails();
 }

@@ -294,12 +294,17 @@ void Canvas::drawLayer(const OverlayLayer& layer) {
                       h = std::min(kLayerPart, raster.height - y);
             const QRectF place(raster.x + x * raster.cellWidth, raster.y + y * raster.cellHeight,
                                w * raster.cellWidth, h * raster.cellHeight);
-            if (!place.intersects(seen)) continue;
+            // Contexts may reach over the image's edge; what is drawn does not.
+            const QRectF inside = place.intersected(QRectF({0, 0}, transform_.imageSize()));
+            if (!inside.intersects(seen)) continue;
+            const QRectF part((inside.x() - place.x()) / place.width(),
+                              (inside.y() - place.y()) / place.height(),
+                              inside.width() / place.width(), inside.height() / place.height());
             const std::string key = "layer/" + layer.id.toStdString() + "/" + std::to_string(x) +
                                     "/" + std::to_string(y);
             auto* texture = textures_.find(key);
             if (!texture) texture = textures_.insertValues(key, layer.values(x, y, w, h), w, h);
-            quads_.draw(texture, transform_.unturned(place), QRectF(0, 0, 1, 1), layer.opacity);
+            quads_.draw(texture, transform_.unturned(inside), part, layer.opacity);
         }
 }
 
