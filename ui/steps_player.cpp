@@ -20,6 +20,7 @@ namespace atlas::ui {
 namespace {
 
 constexpr int kTickMs = 20;
+constexpr int kLayoutPasses = 4;
 constexpr int kSettleMs = 120;          // at least so long after a step, for the window to answer
 constexpr qint64 kTimeoutMs = 600'000;  // of one step
 
@@ -235,6 +236,9 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
     } else if (verb == "expect") {
         expect(object);
     } else if (verb == "screenshot") {
+        // Panels that have just been filled find their sizes first.
+        for (int i = 0; i < kLayoutPasses; ++i)
+            QApplication::sendPostedEvents(nullptr, QEvent::LayoutRequest);
         const QString path = resolved(value.toString());
         QDir().mkpath(QFileInfo(path).absolutePath());
         if (!pictureOf(window_).save(path)) fail(path + " cannot be written");
