@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "engine/nn/model_config.h"
+
 namespace atlas::app {
 namespace fs = std::filesystem;
 namespace {
@@ -48,7 +50,7 @@ std::vector<fs::path> installedModels() {
         std::error_code error;
         std::vector<fs::path> here;
         for (const auto& entry : fs::directory_iterator(root, error))
-            if (fs::exists(entry.path() / "config.json")) here.push_back(entry.path());
+            if (engine::isModel(entry.path())) here.push_back(entry.path());
         std::sort(here.begin(), here.end());
         models.insert(models.end(), here.begin(), here.end());
     }
@@ -56,14 +58,15 @@ std::vector<fs::path> installedModels() {
 }
 
 fs::path findModel(const std::string& nameOrFolder) {
-    if (fs::exists(fs::path(nameOrFolder) / "config.json")) return nameOrFolder;
+    if (engine::isModel(nameOrFolder)) return nameOrFolder;
     std::string known;
     for (const auto& model : installedModels()) {
         if (model.filename() == nameOrFolder) return model;
         known += " " + model.filename().string();
     }
-    throw std::runtime_error("there is no model \"" + nameOrFolder +
-                             "\": give a folder with a config.json, or one of:" + known);
+    throw std::runtime_error(
+        "there is no model \"" + nameOrFolder +
+        "\": give a folder with a config.json, an .onnx file, or one of:" + known);
 }
 
 fs::path trustFile() {

@@ -17,6 +17,8 @@
 #include "engine/nn/device.h"
 #include "engine/nn/device_graph.h"
 #include "engine/nn/model_error.h"
+#include "engine/nn/onnx_classifier.h"
+#include "engine/nn/onnx_file.h"
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
 #include "engine/nn/torchscript_classifier.h"
@@ -406,6 +408,7 @@ std::unique_ptr<Classifier> Classifier::open(const std::filesystem::path& modelD
                                              const ClassifierOptions& options) {
     const ModelConfig config = loadModelConfig(modelDir);
     if (config.architecture == kTorchScript) return openTorchScript(modelDir, config, options);
+    if (config.architecture == kOnnx) return openOnnx(findOnnx(modelDir), config, options);
     if (!config.isAtlas()) return openBackbone(modelDir, config, options);
     return std::make_unique<AtlasClassifier>(modelDir, options);
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "engine/nn/answers_only.h"
 #include "engine/nn/backbones/backbone.h"
 #include "engine/nn/context_batch.h"
 #include "engine/nn/device.h"
@@ -15,7 +16,7 @@
 namespace atlas::engine {
 namespace {
 
-class BackboneClassifier : public Classifier {
+class BackboneClassifier : public AnswersOnly {
   public:
     BackboneClassifier(const std::filesystem::path& dir, ModelConfig config,
                        const ClassifierOptions& options)
@@ -66,22 +67,9 @@ class BackboneClassifier : public Classifier {
         return results;
     }
 
-    ContextAnalysis analyse(const ContextPixels& context,
-                            const AnalysisRequest& asked) const override {
-        if (asked.probe || asked.flow || asked.scaleOff >= 0 || !asked.tokenMask.empty())
-            throw ModelError(config_.name +
-                             ": only Atlas networks can be probed, followed back or run without a "
-                             "scale or tokens; blur a region instead");
-        ContextAnalysis analysis;
-        const auto result = classify({context}, false).at(0);
-        analysis.probabilities = result.probabilities;
-        for (float p : result.probabilities) analysis.logits.push_back(std::log(p));
-        return analysis;  // the head of these networks does not split into places
-    }
-
-    WholeResult classifyWhole(const WholeImage&, const WholeOptions&,
-                              const WholeProgress&) const override {
-        throw ModelError(config_.name + ": only Atlas takes a whole image as one context");
+  protected:
+    std::string whyNotInside() const override {
+        return "only Atlas networks can be probed, followed back or run without a scale or tokens";
     }
 
   private:

@@ -37,6 +37,9 @@ struct ContextResult {
     /// stage, last block); over t they sum to 1 at valid tokens.
     std::vector<ScaleMap> mass;
     std::vector<float> meanMass;  ///< of `mass`, over valid tokens, one a scale
+    /// Of segmentation: the probability of each class at each pixel, a map a class; all 0 where
+    /// there is no data. `probabilities` is then their mean.
+    std::vector<ScaleMap> segments;
 };
 
 /// A map over the tokens of one scale that lie in the image; NaN where no token takes part.

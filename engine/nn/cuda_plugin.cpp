@@ -5,7 +5,6 @@
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/randn.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <cmath>
@@ -17,6 +16,7 @@
 #include <tuple>
 
 #include "engine/kernels/cuda/atlas_cuda.h"
+#include "engine/nn/shared_library.h"
 
 namespace atlas::engine {
 namespace {
@@ -152,13 +152,11 @@ class Plugin {
     Plugin() {
         void* library = open();
         if (!library) return;
-        const auto version =
-            reinterpret_cast<decltype(&atlas_cuda_version)>(dlsym(library, "atlas_cuda_version"));
-        const auto count = reinterpret_cast<decltype(&atlas_cuda_device_count)>(
-            dlsym(library, "atlas_cuda_device_count"));
-        forward_ = reinterpret_cast<decltype(forward_)>(dlsym(library, "atlas_cuda_msa_forward"));
-        received_ =
-            reinterpret_cast<decltype(received_)>(dlsym(library, "atlas_cuda_msa_received"));
+        const auto version = symbolOf<decltype(&atlas_cuda_version)>(library, "atlas_cuda_version");
+        const auto count =
+            symbolOf<decltype(&atlas_cuda_device_count)>(library, "atlas_cuda_device_count");
+        forward_ = symbolOf<decltype(forward_)>(library, "atlas_cuda_msa_forward");
+        received_ = symbolOf<decltype(received_)>(library, "atlas_cuda_msa_received");
         if (!version || !count || !forward_ || !received_)
             status_ = "CUDA plug-in not used: it lacks a function";
         else if (version() != kAtlasMsaVersion)
@@ -174,18 +172,11 @@ class Plugin {
     void* open() {
         std::vector<std::filesystem::path> places;
         if (const char* given = std::getenv("ATLASSCOPE_CUDA_PLUGIN")) places.emplace_back(given);
-        std::error_code error;
-        const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-        if (!error) {
-            places.push_back(self.parent_path() / "libatlas_cuda.so");
-            places.push_back(self.parent_path() / "../lib/atlasscope/libatlas_cuda.so");
-        }
-        for (const auto& place : places) {
-            if (!std::filesystem::exists(place, error)) continue;
-            if (void* library = dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL)) return library;
-            status_ = std::string("CUDA plug-in not used: ") + dlerror();
-        }
-        return nullptr;
+        for (const auto& folder : programFolders()) places.push_back(folder / "libatlas_cuda.so");
+        std::string problem;
+        void* library = openLibrary(places, problem);
+        if (!problem.empty()) status_ = "CUDA plug-in not used: " + problem;
+        return library;
     }
 
     bool selfTest() try {

@@ -8,6 +8,7 @@
 
 #include "engine/nn/backbones/backbone.h"
 #include "engine/nn/model_error.h"
+#include "engine/nn/onnx_file.h"
 
 namespace atlas::engine {
 namespace {
@@ -95,6 +96,20 @@ ModelConfig parse(const json& text) {
     return config;
 }
 
+ModelConfig loadFolder(const std::filesystem::path& dir) try {
+    std::ifstream file(dir / "config.json");
+    if (!file) throw ModelError("no config.json there: this is no model folder");
+    const json text = json::parse(file);
+    if (!text.contains("atlas") && std::filesystem::exists(dir / "torchscript_model.pt")) {
+        if (text.value("spec_version", "") != "1.0")
+            throw ModelError("\"spec_version\" is not \"1.0\"");
+        return parseExported(text, std::filesystem::absolute(dir).filename().string());
+    }
+    return parse(text);
+} catch (const std::exception& error) {
+    throw ModelError((dir / "config.json").string() + ": " + error.what());
+}
+
 }  // namespace
 
 void ModelConfig::setBackbone(const std::string& name, const json& config) {
@@ -128,18 +143,14 @@ std::vector<int64_t> ModelConfig::tokenSidesPx() const {
     return sides;
 }
 
-ModelConfig loadModelConfig(const std::filesystem::path& dir) try {
-    std::ifstream file(dir / "config.json");
-    if (!file) throw ModelError("no config.json there: this is no model folder");
-    const json text = json::parse(file);
-    if (!text.contains("atlas") && std::filesystem::exists(dir / "torchscript_model.pt")) {
-        if (text.value("spec_version", "") != "1.0")
-            throw ModelError("\"spec_version\" is not \"1.0\"");
-        return parseExported(text, std::filesystem::absolute(dir).filename().string());
-    }
-    return parse(text);
-} catch (const std::exception& error) {
-    throw ModelError((dir / "config.json").string() + ": " + error.what());
+bool isModel(const std::filesystem::path& dir) {
+    std::error_code error;
+    return std::filesystem::exists(dir / "config.json", error) || !findOnnx(dir).empty();
+}
+
+ModelConfig loadModelConfig(const std::filesystem::path& dir) {
+    if (const auto onnx = findOnnx(dir); !onnx.empty()) return configOfOnnx(onnx);
+    return loadFolder(dir);
 }
 
 void saveModelConfig(const std::filesystem::path& dir, const ModelConfig& config) {

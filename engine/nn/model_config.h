@@ -14,7 +14,8 @@
 
 namespace atlas::engine {
 
-inline constexpr const char* kTorchScript = "torchscript";  ///< ModelConfig::architecture
+// Of ModelConfig::architecture, for exported models.
+inline constexpr const char *kTorchScript = "torchscript", *kOnnx = "onnx";
 
 struct ModelConfig {
     std::string name;
@@ -34,6 +35,7 @@ struct ModelConfig {
 
     std::string transform = "[]";  ///< of exported models: JSON text of WSInfer's steps
     bool singleLogit = false;      ///< of exported models: one output through a sigmoid
+    int64_t segmentSide = 0;       ///< of segmentation: places with an answer along a side
     bool isAtlas() const { return architecture == "atlas"; }
     /// Scale tokens of this network at its own patch size, finest first, in model pixels a token;
     /// of other networks than Atlas the places of the stages' attention maps.
@@ -44,7 +46,11 @@ struct ModelConfig {
     void setBackbone(const std::string& architecture, const nlohmann::json& config);
 };
 
-/// Reads `dir`/config.json. Throws ModelError with path, key and cause.
+/// Whether this is a model folder (config.json, or an .onnx file alone) or an .onnx file.
+bool isModel(const std::filesystem::path& dir);
+
+/// Reads `dir`/config.json, or the metadata of an .onnx file. Throws ModelError with path, key and
+/// cause.
 ModelConfig loadModelConfig(const std::filesystem::path& dir);
 
 /// Writes `dir`/config.json (write, then rename).

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "engine/nn/answers_only.h"
 #include "engine/nn/context_batch.h"
 #include "engine/nn/device.h"
 #include "engine/nn/model_error.h"
@@ -60,7 +61,7 @@ std::vector<Step> stepsOf(const json& transform) {
     return steps;
 }
 
-class TorchScriptClassifier : public Classifier {
+class TorchScriptClassifier : public AnswersOnly {
   public:
     TorchScriptClassifier(const std::filesystem::path& dir, ModelConfig config,
                           const ClassifierOptions& options)
@@ -111,21 +112,9 @@ class TorchScriptClassifier : public Classifier {
         return results;
     }
 
-    ContextAnalysis analyse(const ContextPixels& context,
-                            const AnalysisRequest& asked) const override {
-        if (asked.probe || asked.flow || asked.scaleOff >= 0 || !asked.tokenMask.empty())
-            throw ModelError(config_.name +
-                             ": an exported model shows nothing of its attention; blur a region "
-                             "instead");
-        ContextAnalysis analysis;
-        analysis.probabilities = classify({context}, false).at(0).probabilities;
-        for (float p : analysis.probabilities) analysis.logits.push_back(std::log(p));
-        return analysis;
-    }
-
-    WholeResult classifyWhole(const WholeImage&, const WholeOptions&,
-                              const WholeProgress&) const override {
-        throw ModelError(config_.name + ": only Atlas takes a whole image as one context");
+  protected:
+    std::string whyNotInside() const override {
+        return "an exported model shows nothing of its attention";
     }
 
   private:

@@ -175,6 +175,7 @@ class ClassifyRun::Work {
     void keep(size_t index, ContextResult result) {
         result.received.clear();  // the stitcher has them
         result.mass.clear();
+        result.segments.clear();
         results_[index] = std::move(result);
         finished_[index] = true;
         ++progress_.done;

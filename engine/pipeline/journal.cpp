@@ -8,7 +8,7 @@
 namespace atlas::engine {
 namespace {
 
-constexpr uint32_t kMagic = 0x31534c41;  // "ALS1"
+constexpr uint32_t kMagic = 0x32534c41;  // "ALS2"
 constexpr uint64_t kMaxRecordBytes = uint64_t{1} << 30;
 
 struct Header {
@@ -102,6 +102,7 @@ Journal::Journal(const std::filesystem::path& path, const Replay& replay) : path
             result.meanMass = from.floats();
             result.received = from.maps();
             result.mass = from.maps();
+            result.segments = from.maps();
             replay(header.context, std::move(result));
             good += sizeof header + header.bytes;
         }
@@ -119,6 +120,7 @@ void Journal::append(int64_t context, const ContextResult& result) {
     packer.add(result.meanMass);
     packer.add(result.received);
     packer.add(result.mass);
+    packer.add(result.segments);
     const Header header{kMagic, 0, context, packer.data.size(), checksumOf(packer.data)};
     file_.write(reinterpret_cast<const char*>(&header), sizeof header);
     file_.write(packer.data.data(), static_cast<std::streamsize>(packer.data.size()));

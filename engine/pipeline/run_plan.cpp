@@ -15,6 +15,7 @@ constexpr double kLeastContextPx = 16;  // level-0 pixels; below, the image is f
 constexpr int64_t kLeastWholePx = 16;
 constexpr int64_t kMaxContexts = 50'000'000;
 constexpr int kOverlapCells = 8;
+constexpr double kMostSegmentValues = 256e6;  // of all class maps of a segmentation: 1 GiB
 
 std::array<double, 2> resolutionOf(const io::ImageInfo& info, const RunRequest& request) {
     if (request.resolutionUm) return {*request.resolutionUm, *request.resolutionUm};
@@ -46,6 +47,20 @@ RunPlan planWhole(const io::ColorSource& image, const ModelConfig& model, RunPla
                                 static_cast<double>(plan.wholeWidthPx));
     plan.levelDownsample = image.levels()[static_cast<size_t>(plan.level)].downsample;
     return plan;
+}
+
+/// Cells along a context: as many as the network answers, or a 2nd, 4th ... of it where the whole
+/// map would be too large to hold.
+int segmentCells(const RunPlan& plan, const ModelConfig& model) {
+    const double contexts =
+        std::max(1.0, static_cast<double>(plan.region.width) / plan.contextWidth) *
+        std::max(1.0, static_cast<double>(plan.region.height) / plan.contextHeight);
+    auto cells = static_cast<int>(model.segmentSide);
+    while (contexts * cells * cells * static_cast<double>(model.classNames.size()) >
+               kMostSegmentValues &&
+           cells % 2 == 0)
+        cells /= 2;
+    return cells;
 }
 
 }  // namespace
@@ -131,8 +146,15 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
         throw std::runtime_error(info.path + ": a context of the model would be " +
                                  std::to_string(std::llround(plan.contextWidth)) +
                                  " px wide: the resolution given does not suit the model");
-    plan.strideX = plan.contextWidth * (1 - request.overlap);
-    plan.strideY = plan.contextHeight * (1 - request.overlap);
+    plan.cellsPerContext = request.overlap > 0 ? kOverlapCells : 1;
+    double step = 1 - request.overlap;
+    if (model.segmentSide > 0) {
+        plan.cellsPerContext = segmentCells(plan, model);
+        // Whole cells, so that the maps of neighbours lie on one grid.
+        step = std::max(1.0, std::round(step * plan.cellsPerContext)) / plan.cellsPerContext;
+    }
+    plan.strideX = plan.contextWidth * step;
+    plan.strideY = plan.contextHeight * step;
     const auto count = [&](int64_t length, double context, double stride) {
         const double rest = static_cast<double>(length) - context;
         return rest <= 0 ? int64_t{1} : 1 + static_cast<int64_t>(std::ceil(rest / stride - 1e-6));
@@ -143,7 +165,6 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
         throw std::runtime_error(info.path + ": " + std::to_string(plan.columns) + " x " +
                                  std::to_string(plan.rows) +
                                  " contexts are too many; choose a region");
-    plan.cellsPerContext = request.overlap > 0 ? kOverlapCells : 1;
     const double down = plan.contextWidth / static_cast<double>(model.patchSizePx);
     plan.level = image.levelFor(down);
     plan.levelDownsample = image.levels()[static_cast<size_t>(plan.level)].downsample;

@@ -101,9 +101,36 @@ void Stitcher::addMaps(Accumulator& into, const Context& context,
         }
 }
 
+/// Class maps of one context, averaged down to the cells of the plan.
+void Stitcher::addSegments(const Context& context, const std::vector<ScaleMap>& classes) {
+    const int64_t cells = plan_.cellsPerContext, ratio = classes[0].side / cells;
+    std::vector<ScaleMap> smaller(ratio > 1 ? classes.size() : 0);
+    std::vector<const ScaleMap*> bands;
+    for (size_t c = 0; c < classes.size(); ++c) {
+        if (ratio > 1) {
+            smaller[c].side = cells;
+            smaller[c].values.assign(static_cast<size_t>(cells * cells), 0.0f);
+            for (int64_t y = 0; y < cells * ratio; ++y)
+                for (int64_t x = 0; x < cells * ratio; ++x)
+                    smaller[c].values[static_cast<size_t>(y / ratio * cells + x / ratio)] +=
+                        classes[c].values[static_cast<size_t>(y * classes[c].side + x)];
+        }
+        bands.push_back(ratio > 1 ? &smaller[c] : &classes[c]);
+    }
+    // Places without data count for nothing: what is left of a cell is a probability again.
+    for (size_t i = 0; ratio > 1 && i < smaller[0].values.size(); ++i) {
+        float sum = 0;
+        for (const auto& map : smaller) sum += map.values[i];
+        for (auto& map : smaller)
+            if (sum > 0) map.values[i] /= sum;
+    }
+    addMaps(*probabilities_, context, bands);
+}
+
 void Stitcher::add(const Context& context, const ContextResult& result) {
     if (result.probabilities.empty()) return;
     const std::lock_guard lock(mutex_);
+    if (!result.segments.empty()) return addSegments(context, result.segments);
     auto& grid = probabilities_->sum;
     const int cells = plan_.cellsPerContext;
     const auto firstColumn =

@@ -49,6 +49,7 @@ class Stitcher {
     };
     void addMaps(Accumulator& into, const Context& context,
                  const std::vector<const ScaleMap*>& bands);
+    void addSegments(const Context& context, const std::vector<ScaleMap>& classes);
 
     const RunPlan plan_;
     bool attention_;

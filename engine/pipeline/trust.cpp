@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "engine/nn/onnx_file.h"
 #include "engine/nn/torchscript_classifier.h"
 #include "engine/pipeline/run_folder.h"
 
@@ -56,6 +57,7 @@ ClassifierOptions classifierOptions(const RunRequest& request) {
 }
 
 fs::path weightsFile(const fs::path& modelDir) {
+    if (const auto onnx = findOnnx(modelDir); !onnx.empty()) return onnx;
     return modelDir / (loadModelConfig(modelDir).architecture == kTorchScript
                            ? kTorchScriptFile
                            : "model.safetensors");

@@ -161,8 +161,7 @@ bool RunPanel::chooseModel(const QString& nameOrFolder) {
             model_->setCurrentIndex(i);
             return true;
         }
-    if (!std::filesystem::exists(std::filesystem::path(nameOrFolder.toStdString()) / "config.json"))
-        return false;
+    if (!engine::isModel(nameOrFolder.toStdString())) return false;
     model_->addItem(QString::fromStdString(
                         std::filesystem::path(nameOrFolder.toStdString()).filename().string()),
                     nameOrFolder);
@@ -190,12 +189,14 @@ void RunPanel::describeModel() {
         for (int64_t side : config.tokenSidesPx())
             scales << QString::fromStdString(
                 engine::lengthText(static_cast<double>(side) * config.spacingUmPx, config.ground));
-        about_->setText(tr("%1 classes; sees %2 at once; tokens of %3")
-                            .arg(config.classNames.size())
-                            .arg(QString::fromStdString(engine::lengthText(
-                                     static_cast<double>(config.patchSizePx) * config.spacingUmPx,
-                                     config.ground)),
-                                 scales.join(", ")));
+        QString text =
+            tr("%1 classes; sees %2 at once")
+                .arg(config.classNames.size())
+                .arg(QString::fromStdString(engine::lengthText(
+                    static_cast<double>(config.patchSizePx) * config.spacingUmPx, config.ground)));
+        if (!scales.isEmpty()) text += tr("; tokens of %1").arg(scales.join(", "));
+        if (config.segmentSide > 0) text += tr("; a class for every pixel");
+        about_->setText(text);
         about_->setToolTip(QString::fromStdString(config.description));
     } catch (const std::exception& error) {
         about_->setText(QString::fromUtf8(error.what()));

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/onnx_classifier.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "engine/nn/answers_only.h"
+#include "engine/nn/context_batch.h"
+#include "engine/nn/model_error.h"
+#include "engine/nn/onnx_runtime.h"
+
+namespace atlas::engine {
+namespace {
+
+constexpr float kSumTolerance = 1e-3f;
+
+/// Scores of the classes of one place, `stride` apart: softmax, or sigmoid of a single one, unless
+/// they are probabilities already.
+struct Scores {
+    bool probabilities;
+    void normalise(float* first, size_t classes, size_t stride) const {
+        if (probabilities) return;
+        if (classes == 1) {
+            *first = 1 / (1 + std::exp(-*first));
+            return;
+        }
+        float most = *first, sum = 0;
+        for (size_t c = 1; c < classes; ++c) most = std::max(most, first[c * stride]);
+        for (size_t c = 0; c < classes; ++c)
+            sum += first[c * stride] = std::exp(first[c * stride] - most);
+        for (size_t c = 0; c < classes; ++c) first[c * stride] /= sum;
+    }
+};
+
+/// Whether an output [B, K, places] holds probabilities: none below 0 or above 1, and for more than
+/// one class each place's sum 1.
+bool areProbabilities(const std::vector<float>& values, size_t classes, size_t places) {
+    for (size_t i = 0; i < values.size(); i += classes * places)
+        for (size_t p = 0; p < places; ++p) {
+            float sum = 0;
+            for (size_t c = 0; c < classes; ++c) {
+                const float v = values[i + c * places + p];
+                if (!(v >= 0 && v <= 1)) return false;
+                sum += v;
+            }
+            if (classes > 1 && std::abs(sum - 1) > kSumTolerance) return false;
+        }
+    return true;
+}
+
+class OnnxClassifier : public AnswersOnly {
+  public:
+    OnnxClassifier(const std::filesystem::path& file, ModelConfig config,
+                   const ClassifierOptions& options)
+        : file_(file), config_(std::move(config)), session_(file, options.threads) {
+        setThreads(options.threads);
+        if (options.device != "auto" && options.device != "cpu")
+            throw ModelError(file.string() + ": ONNX models run on the processor here");
+        const auto& shape = session_.inputShape();
+        const int64_t side = config_.patchSizePx;
+        if (shape.size() != 4 || (shape[1] != 3 && shape[1] >= 0) ||
+            (shape[2] >= 0 && shape[2] != side) || (shape[3] >= 0 && shape[3] != side))
+            throw ModelError(file.string() + ": its input is not [B, 3, " + std::to_string(side) +
+                             ", " + std::to_string(side) + "]");
+        fixedBatch_ = shape[0] > 0 ? shape[0] : 0;
+    }
+
+    const ModelConfig& config() const override { return config_; }
+    std::string deviceReason() const override {
+        return "CPU (ONNX Runtime " + onnxRuntimeVersion() + "), float32";
+    }
+    std::string versions() const override { return "ONNX Runtime " + onnxRuntimeVersion(); }
+
+    std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
+                                        bool) const override {
+        std::vector<ContextResult> results(contexts.size());
+        std::vector<size_t> usable;
+        for (size_t i = 0; i < contexts.size(); ++i)
+            if (anyValid(contexts[i])) usable.push_back(i);
+        const size_t most = fixedBatch_ ? static_cast<size_t>(fixedBatch_) : usable.size();
+        for (size_t first = 0; first < usable.size(); first += most)
+            some(contexts,
+                 {usable.begin() + static_cast<std::ptrdiff_t>(first),
+                  usable.begin() +
+                      static_cast<std::ptrdiff_t>(std::min(first + most, usable.size()))},
+                 results);
+        return results;
+    }
+
+  protected:
+    std::string whyNotInside() const override {
+        return "an exported model shows nothing of its attention";
+    }
+
+  private:
+    void some(const std::vector<ContextPixels>& contexts, const std::vector<size_t>& which,
+              std::vector<ContextResult>& results) const {
+        const auto side = static_cast<size_t>(config_.patchSizePx);
+        const size_t plane = side * side;
+        const size_t batch = fixedBatch_ ? static_cast<size_t>(fixedBatch_) : which.size();
+        std::vector<float> input(batch * 3 * plane);
+        for (size_t i = 0; i < which.size(); ++i) fill(contexts[which[i]], &input[i * 3 * plane]);
+        auto output = session_.run(
+            input, {static_cast<int64_t>(batch), 3, config_.patchSizePx, config_.patchSizePx});
+        const size_t classes = config_.singleLogit ? 1 : config_.classNames.size();
+        const bool segments = config_.segmentSide > 0;
+        const auto& shape = output.shape;
+        const auto wanted = [&](size_t dimension, size_t value) {
+            return shape[dimension] == static_cast<int64_t>(value);
+        };
+        if (shape.size() != (segments ? 4u : 2u) || !wanted(0, batch) || !wanted(1, classes) ||
+            (segments && (!wanted(2, side) || !wanted(3, side))))
+            throw ModelError(file_.string() + ": its output is not [B, " + std::to_string(classes) +
+                             (segments ? ", S, S] with S = " + std::to_string(side) : "]"));
+        const size_t places = segments ? plane : 1;
+        const Scores scores{areProbabilities(output.values, classes, places)};
+        for (size_t i = 0; i < which.size(); ++i) {
+            float* first = &output.values[i * classes * places];
+            for (size_t p = 0; p < places; ++p) scores.normalise(first + p, classes, places);
+            segments ? keepMap(contexts[which[i]], first, classes, results[which[i]])
+                     : keep(first, classes, results[which[i]]);
+        }
+    }
+
+    /// One class: its probability and that of its absence, so that every place has an answer.
+    static void keep(const float* first, size_t classes, ContextResult& result) {
+        result.probabilities.assign(first, first + classes);
+        if (classes == 1) result.probabilities.push_back(1 - first[0]);
+    }
+
+    /// Probabilities of every pixel with data, and their mean as the context's.
+    void keepMap(const ContextPixels& context, const float* first, size_t classes,
+                 ContextResult& result) const {
+        const auto plane = static_cast<size_t>(config_.patchSizePx * config_.patchSizePx);
+        result.segments.assign(config_.classNames.size(), {config_.patchSizePx, {}});
+        for (auto& map : result.segments) map.values.assign(plane, 0.0f);
+        std::vector<double> sums(config_.classNames.size());
+        double count = 0;
+        for (size_t p = 0; p < plane; ++p) {
+            if (!context.rgba[4 * p + 3]) continue;
+            ++count;
+            for (size_t c = 0; c < classes; ++c)
+                sums[c] += result.segments[c].values[p] = first[c * plane + p];
+            if (classes == 1) sums[1] += result.segments[1].values[p] = 1 - first[p];
+        }
+        for (double sum : sums) result.probabilities.push_back(static_cast<float>(sum / count));
+    }
+
+    /// Planes of (value / 255 - mean) / std; black where there is no data.
+    void fill(const ContextPixels& context, float* to) const {
+        const auto plane = static_cast<size_t>(config_.patchSizePx * config_.patchSizePx);
+        if (context.rgba.size() != 4 * plane) throw ModelError("a context has the wrong size");
+        for (size_t c = 0; c < 3; ++c)
+            for (size_t p = 0; p < plane; ++p) {
+                const uint8_t* pixel = &context.rgba[4 * p];
+                const float value = pixel[3] ? static_cast<float>(pixel[c]) / 255.0f : 0.0f;
+                to[c * plane + p] = (value - config_.mean[c]) / config_.std[c];
+            }
+    }
+
+    std::filesystem::path file_;
+    ModelConfig config_;
+    OnnxSession session_;
+    int64_t fixedBatch_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Classifier> openOnnx(const std::filesystem::path& file, const ModelConfig& config,
+                                     const ClassifierOptions& options) {
+    return std::make_unique<OnnxClassifier>(file, config, options);
+}
+
+}  // namespace atlas::engine

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// ONNX Runtime through its C interface, found and loaded at run time: nothing is linked, and a
+// program without it still starts. Float32 in, float32 out, on the processor.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace atlas::engine {
+
+class OnnxSession {
+  public:
+    struct Output {
+        std::vector<int64_t> shape;
+        std::vector<float> values;
+    };
+
+    /// One input and at least one output, float32 both. `threads` 0: the runtime's choice. Throws
+    /// ModelError with path and cause, also where no ONNX Runtime is found.
+    OnnxSession(const std::filesystem::path& file, int threads);
+    ~OnnxSession();
+    OnnxSession(const OnnxSession&) = delete;
+    OnnxSession& operator=(const OnnxSession&) = delete;
+
+    /// -1 where a dimension is free.
+    const std::vector<int64_t>& inputShape() const { return inputShape_; }
+    /// The first output. One thread at a time. Throws ModelError.
+    Output run(std::vector<float>& input, const std::vector<int64_t>& shape) const;
+
+  private:
+    struct Handles;
+    std::unique_ptr<Handles> handles_;
+    std::filesystem::path file_;
+    std::string inputName_, outputName_;
+    std::vector<int64_t> inputShape_;
+};
+
+/// "1.31.1", or empty where no ONNX Runtime is found.
+std::string onnxRuntimeVersion();
+
+}  // namespace atlas::engine
