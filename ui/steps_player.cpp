@@ -82,7 +82,7 @@ bool StepsPlayer::waitingDone(const QString& verb) const {
     if (verb == "run" || verb == "folderRun")
         return !window_->runs()->busy() && window_->canvas()->settled();
     if (verb == "probe" || verb == "whatIf" || verb == "contributions" || verb == "faithfulness" ||
-        verb == "flow")
+        verb == "flow" || verb == "saliency")
         return !window_->probing();
     if (verb == "screenshot" || verb == "quit" || verb == "expect" || verb == "start") return true;
     if (verb == "tab" && window_->findChild<Gallery*>()->loading()) return false;
@@ -201,6 +201,11 @@ bool StepsPlayer::begin(const QString& verb, const QJsonValue& value) {
             window_->showFlow(object.value("depth").toInt());
         else
             window_->flow();
+    } else if (verb == "saliency") {
+        const QStringList kinds{"occlusion", "inputGradient", "gradCam"};
+        const auto kind = kinds.indexOf(value.toString());
+        if (kind < 0) return false;
+        window_->saliency(static_cast<engine::Saliency>(kind));
     } else if (verb == "contributions") {
         window_->contributions();
     } else if (verb == "faithfulness") {

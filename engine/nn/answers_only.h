@@ -15,6 +15,10 @@ class AnswersOnly : public Classifier {
                               const WholeProgress&) const override;
 
   protected:
+    /// A map from gradients of one usable context. Throws ModelError where there is none of the
+    /// kind.
+    virtual ScaleMap gradientOf(const ContextPixels& context, GradientMap kind, int label) const;
+
     /// Why a probe, a flow, or a run without a scale or tokens is refused.
     virtual std::string whyNotInside() const = 0;
 };

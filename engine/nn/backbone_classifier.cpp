@@ -12,6 +12,7 @@
 #include "engine/nn/device.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/safetensors.h"
+#include "engine/nn/saliency.h"
 
 namespace atlas::engine {
 namespace {
@@ -68,6 +69,15 @@ class BackboneClassifier : public AnswersOnly {
     }
 
   protected:
+    ScaleMap gradientOf(const ContextPixels& context, GradientMap kind, int label) const override {
+        if (kind == GradientMap::GradCam)
+            throw ModelError(config_.name +
+                             ": Grad-CAM is for exported TorchScript models; this network has "
+                             "attention maps and input gradients");
+        return inputGradient(
+            batch_.images({context}, {0}).to(choice_.device),
+            [&](const at::Tensor& x) { return network_->forward(x).select(1, label).sum(); });
+    }
     std::string whyNotInside() const override {
         return "only Atlas networks can be probed, followed back or run without a scale or tokens";
     }

@@ -50,12 +50,17 @@ struct TokenGrid {
     std::vector<float> values;  ///< [bands, rows, columns]
 };
 
+/// Maps from gradients, of networks that show no attention.
+enum class GradientMap { None, Input, GradCam };
+
 /// What is asked about one context, and what is changed in it before.
 struct AnalysisRequest {
     std::optional<ProbePoint> probe;
     bool contributions = false;
     bool flow = false;  ///< attention followed back through every block (AttentionFlow)
-    int scaleOff = -1;  ///< no other scale sees the keys of this one (pooling stays)
+    GradientMap gradient = GradientMap::None;
+    int gradientClass = -1;  ///< whose score; -1: the best
+    int scaleOff = -1;       ///< no other scale sees the keys of this one (pooling stays)
     /// Finest tokens that take part, [side, side] of ceil(patchSizePx / 16); empty: those with
     /// data.
     std::vector<uint8_t> tokenMask;
@@ -76,6 +81,8 @@ struct ContextAnalysis {
         std::vector<ScaleMap> maps;  ///< side 0 where the scale is not there
     };
     std::vector<Depth> flow;
+    ScaleMap gradient;  ///< over the context; above 0 where the score hangs on it
+    int gradientClass = 0;
 };
 
 struct ClassifierOptions {

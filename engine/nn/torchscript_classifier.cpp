@@ -2,24 +2,32 @@
 #include "engine/nn/torchscript_classifier.h"
 
 #include <ATen/ops/sigmoid.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/passes/inliner.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
 #include <torch/version.h>
 
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "engine/nn/answers_only.h"
 #include "engine/nn/context_batch.h"
 #include "engine/nn/device.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/pil_resize.h"
+#include "engine/nn/saliency.h"
 #include "engine/nn/tensor.h"
 
 namespace atlas::engine {
 namespace {
 
 using nlohmann::json;
+
+constexpr size_t kFeaturesTried = 64;  // feature maps at the end of a network, for Grad-CAM
 
 /// One step of WSInfer's "transform", in the order that the file gives.
 struct Step {
@@ -113,6 +121,17 @@ class TorchScriptClassifier : public AnswersOnly {
     }
 
   protected:
+    ScaleMap gradientOf(const ContextPixels& context, GradientMap kind, int label) const override {
+        const at::Tensor image = transformed(context).unsqueeze(0).to(choice_.device);
+        const auto score = [&](const at::Tensor& logits) {
+            // The class that a single output leaves over is its absence.
+            return config_.singleLogit ? logits.sum() * (label == 0 ? 1 : -1)
+                                       : logits.select(1, label).sum();
+        };
+        if (kind == GradientMap::Input)
+            return inputGradient(image, [&](const at::Tensor& x) { return score(forward(x)); });
+        return camOf(image, score);
+    }
     std::string whyNotInside() const override {
         return "an exported model shows nothing of its attention";
     }
@@ -120,6 +139,46 @@ class TorchScriptClassifier : public AnswersOnly {
   private:
     static std::string firstLine(const std::string& text) {
         return text.substr(0, text.find('\n'));
+    }
+
+    /// Runs a copy of the network's program that also gives its last feature maps.
+    ScaleMap camOf(const at::Tensor& image,
+                   const std::function<at::Tensor(const at::Tensor&)>& score) const try {
+        const at::AutoGradMode withGradient(true);
+        const auto graph = module_.get_method("forward").graph()->copy();
+        torch::jit::Inline(*graph);
+        std::vector<torch::jit::Value*> features;
+        for (auto* node : graph->nodes())
+            if (givesFeatures(*node)) features.push_back(node->output(0));
+        if (features.size() > kFeaturesTried)
+            features.erase(features.begin(), features.end() - kFeaturesTried);
+        for (auto* value : features) graph->registerOutput(value);
+        const torch::jit::GraphOptimizerEnabledGuard asItStands(false);
+        torch::jit::GraphExecutor run(graph, "grad_cam");
+        torch::jit::Stack stack{module_._ivalue(), image.detach().clone().requires_grad_(true)};
+        run.run(stack);
+        for (size_t i = stack.size() - 1; i > 0; --i) {
+            const at::Tensor map = stack[i].toTensor();
+            if (!hasPlaces(map) || !map.requires_grad()) continue;
+            const at::Tensor gradient = torch::autograd::grad(
+                {score(stack[0].toTensor())}, {map}, {}, /*retain_graph=*/true,
+                /*create_graph=*/false, /*allow_unused=*/true)[0];
+            if (gradient.defined()) return gradCam(map, gradient);
+        }
+        throw ModelError("there is no feature map with places in it; ask for input gradients");
+    } catch (const std::exception& error) {
+        throw ModelError(config_.name + ": Grad-CAM: " + firstLine(error.what()));
+    }
+
+    /// Whether a step may give a feature map: what follows convolutions, and not their weights.
+    static bool givesFeatures(const torch::jit::Node& node) {
+        static const std::set<std::string> kinds{
+            "aten::conv2d",     "aten::_convolution", "aten::batch_norm", "aten::relu",
+            "aten::relu_",      "aten::silu",         "aten::silu_",      "aten::gelu",
+            "aten::add",        "aten::add_",         "aten::mul",        "aten::hardswish",
+            "aten::hardswish_", "aten::cat",          "aten::layer_norm", "aten::permute"};
+        return kinds.count(node.kind().toQualString()) && node.outputs().size() == 1 &&
+               node.output()->type()->isSubtypeOf(*at::TensorType::get());
     }
 
     at::Tensor forward(const at::Tensor& images) const {

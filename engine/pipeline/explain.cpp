@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kSteps = 10;
 constexpr int64_t kFinestTokenPx = 16;
+constexpr int64_t kOcclusionCells = 8;  // a side
 
 double cellSize(int64_t tokenPx, int64_t side, double length) {
     return length * static_cast<double>(tokenPx) / static_cast<double>(side);
@@ -235,7 +236,8 @@ ContextView contextAt(const io::ColorSource& image, const ModelConfig& model,
     view.y = static_cast<double>(r.y) +
              static_cast<double>(index(y - static_cast<double>(r.y), plan.strideY, plan.rows)) *
                  plan.strideY;
-    const int side = static_cast<int>(model.patchSizePx);
+    view.side = plan.contextPx;
+    const int side = static_cast<int>(view.side);
     view.pixels = {image.resample(view.x, view.y, view.width, view.height, side, side).rgba};
     return view;
 }
@@ -346,12 +348,67 @@ ContextPixels blurred(const ContextPixels& context, int64_t side) {
     return result;
 }
 
+SaliencyResult saliencyAt(const io::ColorSource& image, const Classifier& classifier,
+                          const RunRequest& request, Saliency kind, int label, double x, double y) {
+    SaliencyResult result;
+    if (label >= static_cast<int>(classifier.config().classNames.size()))
+        throw std::runtime_error("there is no class " + std::to_string(label));
+    result.context = contextAt(image, classifier.config(), request, x, y);
+    const auto& view = result.context;
+    const auto raster = [&](int64_t cells) {
+        return rasterOver(view, cells, cells, 1, view.side, view.side * cells);
+    };
+    if (kind != Saliency::Occlusion) {
+        AnalysisRequest asked;
+        asked.gradient = kind == Saliency::GradCam ? GradientMap::GradCam : GradientMap::Input;
+        asked.gradientClass = label;
+        const auto analysis = classifier.analyse(view.pixels, asked);
+        if (analysis.probabilities.empty())
+            throw std::runtime_error("there is no data in this context");
+        if (analysis.gradient.side == 0)
+            throw std::runtime_error(classifier.config().name +
+                                     ": Atlas shows its attention and contributions; of these maps "
+                                     "it has occlusion alone");
+        result.method = kind == Saliency::GradCam ? "Grad-CAM" : "input gradient";
+        result.label = analysis.gradientClass;
+        result.map = raster(analysis.gradient.side);
+        result.map.values = analysis.gradient.values;
+        return result;
+    }
+    const auto before = classifier.classify({view.pixels}, false).at(0).probabilities;
+    if (before.empty()) throw std::runtime_error("there is no data in this context");
+    const auto best = std::max_element(before.begin(), before.end()) - before.begin();
+    result.method = "occlusion";
+    result.label = label < 0 ? static_cast<int>(best) : label;
+    result.map = raster(kOcclusionCells);
+    const ContextPixels blurry = blurred(view.pixels, view.side);
+    const auto edge = [&](int64_t cell) {
+        return static_cast<int>(cell * view.side / kOcclusionCells);
+    };
+    for (int64_t row = 0; row < kOcclusionCells; ++row) {
+        std::vector<ContextPixels> squares;  // a row at once
+        for (int64_t column = 0; column < kOcclusionCells; ++column) {
+            squares.push_back(view.pixels);
+            copyRect(blurry, squares.back(),
+                     {edge(column), edge(row), edge(column + 1) - edge(column),
+                      edge(row + 1) - edge(row)},
+                     view.side);
+        }
+        const auto answers = classifier.classify(squares, false);
+        for (size_t i = 0; i < answers.size(); ++i)
+            result.map.at(0, static_cast<int>(i), static_cast<int>(row)) =
+                before.at(static_cast<size_t>(result.label)) -
+                answers[i].probabilities.at(static_cast<size_t>(result.label));
+    }
+    return result;
+}
+
 WhatIfResult whatIf(const io::ColorSource& image, const Classifier& classifier,
                     const RunRequest& request, const WhatIf& change, double x, double y) {
     const auto& model = classifier.config();
-    const int64_t side = model.patchSizePx;
     WhatIfResult result;
     result.context = contextAt(image, model, request, x, y);
+    const int64_t side = result.context.side;
     AnalysisRequest asked;
     result.before = classifier.analyse(result.context.pixels, asked).probabilities;
     if (result.before.empty()) throw std::runtime_error("there is no data in this context");

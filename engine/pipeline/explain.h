@@ -20,6 +20,7 @@ namespace atlas::engine {
 /// A context of a run's grid, with its pixels.
 struct ContextView {
     double x = 0, y = 0, width = 0, height = 0;  ///< level-0 pixels
+    int64_t side = 0;                            ///< of `pixels`
     ContextPixels pixels;
 };
 
@@ -65,6 +66,22 @@ struct FlowResult {
 };
 FlowResult flowAt(const io::ColorSource& image, const Classifier& classifier,
                   const RunRequest& request, double x, double y);
+
+/// Where the answer hangs on the picture, for networks without attention of their own too.
+enum class Saliency {
+    Occlusion,      ///< how far the probability falls when a square is blurred; any network
+    InputGradient,  ///< how much a small change of the pixels changes the score
+    GradCam         ///< the last feature map, weighted by the score's gradient; TorchScript
+};
+struct SaliencyResult {
+    ContextView context;
+    std::string method;  ///< "occlusion", "input gradient" or "Grad-CAM"
+    int label = 0;       ///< the class that was asked about
+    io::GridRaster map;  ///< occlusion is signed: below 0 the answer grew surer
+};
+/// Of the best class where `label` is below 0. Throws std::runtime_error.
+SaliencyResult saliencyAt(const io::ColorSource& image, const Classifier& classifier,
+                          const RunRequest& request, Saliency kind, int label, double x, double y);
 
 /// What is changed before the context is classified again.
 struct WhatIf {

@@ -66,6 +66,7 @@ class MainWindow : public QMainWindow {
     /// The context under the probe (or in the middle of the view), answered again.
     void whatIf(engine::WhatIf change);
     void contributions();
+    void saliency(engine::Saliency kind);
     void flow();
     void showFlow(int depth);
     void faithfulness(const engine::FaithfulnessOptions& options = {});
@@ -165,6 +166,7 @@ class MainWindow : public QMainWindow {
     void changeOpacity(double by);
     void onHover(const QPointF& point, bool inside);
     void showProbe(const engine::ProbeResult& result, bool second);
+    void showSaliency(const engine::SaliencyResult& result);
     void showContributions(const engine::ContributionResult& result);
     bool chooseRegion(engine::WhatIf& change);
     void showFaithfulness(const engine::FaithfulnessResult& result);

@@ -62,6 +62,7 @@ void MainWindow::connectExplorer() {
         whatIf({engine::WhatIf::Change::MaskTokens, 0, {}, {}});
     });
     connect(explorer_, &ExplorerPanel::contributionsAsked, this, &MainWindow::contributions);
+    connect(explorer_, &ExplorerPanel::saliencyAsked, this, &MainWindow::saliency);
     connect(explorer_, &ExplorerPanel::flowAsked, this, &MainWindow::flow);
     connect(explorer_, &ExplorerPanel::depthChanged, this, &MainWindow::showFlow);
     connect(explorer_, &ExplorerPanel::faithfulnessAsked, this, [this] { faithfulness(); });
@@ -309,6 +310,37 @@ void MainWindow::contributions() {
             *image.forTheNetwork(), network, request, point.x(), point.y()));
         return [this, result] { showContributions(*result); };
     });
+}
+
+void MainWindow::saliency(engine::Saliency kind) {
+    if (!canAsk()) return;
+    const QPointF point = explorePoint();
+    statusBar()->showMessage(tr("Asking the network …"));
+    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, point, kind](
+                                  const engine::Classifier& network, const std::stop_token&) {
+        const auto result = std::make_shared<engine::SaliencyResult>(engine::saliencyAt(
+            *image.forTheNetwork(), network, request, kind, -1, point.x(), point.y()));
+        return [this, result] { showSaliency(*result); };
+    });
+}
+
+void MainWindow::showSaliency(const engine::SaliencyResult& result) {
+    std::erase_if(layers_, [](const OverlayLayer& l) { return l.id == "saliency"; });
+    OverlayLayer l;
+    l.id = "saliency";
+    l.raster = std::make_shared<io::GridRaster>(result.map);
+    l.title = tr("%1: %2").arg(QString::fromStdString(result.method),
+                               look_.classNames.value(result.label));
+    l.isSigned = result.method == "occlusion";
+    l.colorMap = l.isSigned ? "vik" : "inferno";
+    l.smooth = !l.isSigned;
+    l.rescale();
+    l.opacity = 0.7;
+    l.visible = true;
+    layers_.push_back(l);
+    explorerValues_["saliency"] = l.title;
+    layersPanel_->select(l.id);
+    applyLayers();
 }
 
 void MainWindow::showContributions(const engine::ContributionResult& result) {

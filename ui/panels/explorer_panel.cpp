@@ -126,6 +126,7 @@ ExplorerPanel::ExplorerPanel(QWidget* parent) : QWidget(parent) {
     buildScales(layout);
     buildProbe(layout);
     buildWhatIf(layout);
+    buildSaliency(layout);
     buildFlow(layout);
     buildFaithfulness(layout);
     outer->addWidget(all_);
@@ -226,6 +227,27 @@ void ExplorerPanel::buildWhatIf(QVBoxLayout* layout) {
     connect(blur, &QPushButton::clicked, this, &ExplorerPanel::blurAsked);
     connect(mask, &QPushButton::clicked, this, &ExplorerPanel::maskAsked);
     connect(gives, &QPushButton::clicked, this, &ExplorerPanel::contributionsAsked);
+}
+
+void ExplorerPanel::buildSaliency(QVBoxLayout* layout) {
+    layout->addWidget(heading(tr("Where the answer hangs")));
+    auto* hint = new QLabel(
+        tr("Maps that need no attention: occlusion blurs one square after another; gradients tell "
+           "which pixels or features would change the score."));
+    hint->setWordWrap(true);
+    hint->setProperty("faint", true);
+    layout->addWidget(hint);
+    saliency_ = combo("explorer.saliency", tr("How the map is made"));
+    auto* show = namedButton("explorer.showSaliency", tr("Show"),
+                             tr("Of the context under the probe, or in the middle of the view"));
+    auto* row = new QHBoxLayout;
+    row->addWidget(saliency_, 1);
+    row->addWidget(show);
+    layout->addLayout(row);
+    asking_.push_back(show);
+    connect(show, &QPushButton::clicked, this, [this] {
+        Q_EMIT saliencyAsked(static_cast<engine::Saliency>(saliency_->currentData().toInt()));
+    });
 }
 
 void ExplorerPanel::buildFlow(QVBoxLayout* layout) {
@@ -354,6 +376,15 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
         connect(opacity, &QSlider::valueChanged, this, emitEdit);
         scaleOff_->addItem(tr("without s%1, %2").arg(k).arg(size(tokens[k])));
     }
+    saliency_->clear();
+    const auto offer = [this](const QString& name, engine::Saliency kind) {
+        saliency_->addItem(name, static_cast<int>(kind));
+    };
+    offer(tr("occlusion"), engine::Saliency::Occlusion);
+    if (!model.isAtlas() && model.architecture != engine::kOnnx)
+        offer(tr("input gradient"), engine::Saliency::InputGradient);
+    if (model.architecture == engine::kTorchScript)
+        offer(tr("Grad-CAM of the last feature map"), engine::Saliency::GradCam);
     for (size_t s = 0; model.isAtlas() && s < model.network.stages.size(); ++s) {
         headsOfStage_.push_back(static_cast<int>(model.network.stages[s].heads));
         for (int64_t b = 0; b < model.network.stages[s].depth; ++b)

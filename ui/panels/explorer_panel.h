@@ -67,6 +67,7 @@ class ExplorerPanel : public QWidget {
     void blurAsked();
     void maskAsked();
     void contributionsAsked();
+    void saliencyAsked(atlas::engine::Saliency kind);
     void flowAsked();
     void depthChanged(int depth);
     void faithfulnessAsked();
@@ -80,6 +81,7 @@ class ExplorerPanel : public QWidget {
     void buildScales(class QVBoxLayout* layout);
     void buildProbe(class QVBoxLayout* layout);
     void buildWhatIf(class QVBoxLayout* layout);
+    void buildSaliency(class QVBoxLayout* layout);
     void buildFlow(class QVBoxLayout* layout);
     void buildFaithfulness(class QVBoxLayout* layout);
     void showCurve(int index);
@@ -89,7 +91,7 @@ class ExplorerPanel : public QWidget {
     QGridLayout* scales_;
     std::vector<ScaleRow> rows_;
     QCheckBox* follow_;
-    QComboBox *block_, *head_, *scaleOff_, *curve_;
+    QComboBox *block_, *head_, *scaleOff_, *curve_, *saliency_;
     QLabel *change_, *verdict_;
     QTableWidget* changes_;
     QSlider* depth_;
