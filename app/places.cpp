@@ -20,6 +20,8 @@ fs::path programDir() {
     return fs::current_path();
 }
 
+}  // namespace
+
 fs::path userModels() {
     if (const char* data = std::getenv("XDG_DATA_HOME"))
         return fs::path(data) / "atlasscope" / "models";
@@ -27,8 +29,6 @@ fs::path userModels() {
         return fs::path(home) / ".local/share/atlasscope/models";
     return {};
 }
-
-}  // namespace
 
 fs::path resourcesDir() {
     std::vector<fs::path> places;
@@ -50,7 +50,8 @@ std::vector<fs::path> installedModels() {
         std::error_code error;
         std::vector<fs::path> here;
         for (const auto& entry : fs::directory_iterator(root, error))
-            if (engine::isModel(entry.path())) here.push_back(entry.path());
+            if (!entry.path().filename().string().starts_with('.') && engine::isModel(entry.path()))
+                here.push_back(entry.path());
         std::sort(here.begin(), here.end());
         models.insert(models.end(), here.begin(), here.end());
     }

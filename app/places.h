@@ -11,6 +11,9 @@ namespace atlas::app {
 /// tree it was built from. Throws std::runtime_error naming the places tried.
 std::filesystem::path resourcesDir();
 
+/// Where models that the user adds are put; empty without a home.
+std::filesystem::path userModels();
+
 /// Folders below resources/models and the user's model folder that hold a config.json, sorted.
 std::vector<std::filesystem::path> installedModels();
 

@@ -68,6 +68,7 @@ int runWindow(const WindowArguments& arguments, int& argc, char** argv) {
     options.models = installedModels();
     options.userData =
         QStandardPaths::writableLocation(QStandardPaths::AppDataLocation).toStdString();
+    options.userModels = userModels();
     options.sampleImage = kSampleImage;
     options.defaults.device = arguments.engine.device;
     options.defaults.precision = arguments.engine.precision;

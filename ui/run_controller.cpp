@@ -159,17 +159,18 @@ QString RunController::writeSummary(const std::vector<Job>& jobs,
                           : QString::fromStdString(csv.string() + ": cannot be written");
 }
 
-void RunController::ask(const engine::RunRequest& request, Question work) {
+void RunController::ask(const engine::RunRequest& request, Question work, Failed failed) {
+    if (!failed) failed = [this](const QString& error) { Q_EMIT questionFailed(error); };
     if (busy() || asking_) {
-        Q_EMIT questionFailed(busy()
-                                  ? tr("The network is busy with a run: ask again when it is done.")
-                                  : tr("The network is still busy with the last question."));
+        failed(busy() ? tr("The network is busy with a run: ask again when it is done.")
+                      : tr("The network is still busy with the last question."));
         return;
     }
     if (asker_.joinable()) asker_.join();
     asking_ = true;
     Q_EMIT askingChanged();
-    asker_ = std::jthread([this, request, work = std::move(work)](const std::stop_token& stop) {
+    asker_ = std::jthread([this, request, work = std::move(work),
+                           failed = std::move(failed)](const std::stop_token& stop) {
         QString error;
         Answer answer;
         try {
@@ -181,11 +182,11 @@ void RunController::ask(const engine::RunRequest& request, Question work) {
         }
         QMetaObject::invokeMethod(
             this,
-            [this, answer, error] {
+            [this, answer, error, failed] {
                 asking_ = false;
                 if (answer) answer();
                 Q_EMIT askingChanged();
-                if (!error.isEmpty()) Q_EMIT questionFailed(error);
+                if (!error.isEmpty()) failed(error);
             },
             Qt::QueuedConnection);
     });

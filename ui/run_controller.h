@@ -56,7 +56,9 @@ class RunController : public QObject {
     /// there is no answer (a run is going on, or what `work` threw).
     using Answer = std::function<void()>;
     using Question = std::function<Answer(const engine::Classifier&, std::stop_token)>;
-    void ask(const engine::RunRequest& request, Question work);
+    /// Where `failed` is given it is called instead of questionFailed.
+    using Failed = std::function<void(const QString&)>;
+    void ask(const engine::RunRequest& request, Question work, Failed failed = {});
     /// Of the question that is being asked; its answer then still arrives, as `work` has it.
     void stopAsking();
     bool asking() const { return asking_; }

@@ -38,6 +38,7 @@ class WindowTest : public testing::Test {
         options.models = {kModels / "landuse", kModels / "scenes"};
         options.defaults.trustFile = folder_.path() / "trusted.json";
         options.userData = folder_.path() / "user";
+        options.userModels = folder_.path() / "models";
         options.sampleImage = "synthetic:size=4096,seed=21";
         options.guide = QString::fromStdString((kHelp / "guide.md").string());
         options.facts = [] { return std::vector<DoctorLine>{{"device", "none, as it is a test"}}; };

@@ -5,13 +5,16 @@
 #include <QDockWidget>
 #include <QHeaderView>
 #include <QKeySequenceEdit>
+#include <QMessageBox>
 #include <QMimeData>
 #include <QSpinBox>
 #include <QTabBar>
 
 #include "tests/support/hands.h"
 #include "tests/support/http_server.h"
+#include "tests/support/torchscript_model.h"
 #include "tests/support/window_fixture.h"
+#include "ui/dialogs/models_page.h"
 #include "ui/dialogs/shortcuts_page.h"
 #include "ui/views/view_grid.h"
 
@@ -712,6 +715,125 @@ TEST_F(ByHandTest, RunsAreComparedTabulatedAndAskedBack) {
     click("explorer.stop");
     answered();
     EXPECT_TRUE(window_->message().contains("Stopped")) << window_->message().toStdString();
+}
+
+TEST_F(ByHandTest, ModelsAreAddedTriedComparedAndRemoved) {
+    open(kScene);
+    const auto from = test::writeTorchScript(folder_.path() / "bright");
+    key(Qt::Key_M, Qt::ControlModifier);
+    auto* page = find<ModelsPage>("models.dialog");
+    ASSERT_NE(page, nullptr);
+    ASSERT_TRUE(QTest::qWaitForWindowExposed(page));
+    auto* list = page->findChild<QListWidget*>("models.list");
+    ASSERT_EQ(list->count(), 2);
+    EXPECT_TRUE(page->card().contains("SHA-256"));
+    EXPECT_FALSE(page->findChild<QPushButton*>("models.remove")->isEnabled()) << "it is bundled";
+    // Added by the dialog; a folder that is no model is named.
+    pickFile([&] { click("models.addFolder"); }, QString::fromStdString(from.string()));
+    ASSERT_EQ(list->count(), 3) << page->note().toStdString();
+    EXPECT_TRUE(fs::exists(folder_.path() / "models/bright/torchscript_model.pt"));
+    EXPECT_TRUE(page->card().contains("TorchScript"));
+    EXPECT_TRUE(page->card().contains("bright") && page->card().contains("dark"));
+    pickFile([&] { click("models.addFolder"); }, QString::fromStdString(folder_.path().string()));
+    EXPECT_EQ(list->count(), 3);
+    EXPECT_TRUE(page->note().contains("config.json")) << page->note().toStdString();
+    // Another one dropped, of the same name but with other weights: refused by name.
+    const auto other = test::writeTorchScript(folder_.path() / "elsewhere/bright");
+    std::ofstream(other / "torchscript_model.pt", std::ios::app) << "more";
+    QMimeData mime;
+    mime.setUrls({QUrl::fromLocalFile(QString::fromStdString(other.string()))});
+    QDragEnterEvent enter({40, 40}, Qt::CopyAction, &mime, Qt::LeftButton, {});
+    QApplication::sendEvent(page, &enter);
+    QDropEvent drop(QPointF(40, 40), Qt::CopyAction, &mime, Qt::LeftButton, {});
+    QApplication::sendEvent(page, &drop);
+    EXPECT_TRUE(page->note().contains("remove it first")) << page->note().toStdString();
+    // Tried: it is code, so that the first use asks.
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !page->card().contains("being computed"); }, 10000));
+    answer<QMessageBox>([&] { click("models.validate"); },
+                        [](QMessageBox* box) {
+                            QTest::mouseClick(box->findChild<QPushButton*>("trust.yes"),
+                                              Qt::LeftButton);
+                        });
+    ASSERT_TRUE(QTest::qWaitFor([&] { return page->note().contains("megapixels"); }, 30000))
+        << page->note().toStdString();
+    EXPECT_TRUE(page->card().contains("megapixels")) << "and the card remembers it";
+    // Compared with a bundled one on what the view shows.
+    auto* others = page->findChild<QComboBox*>("models.other");
+    take(others, others->findText("scenes"));
+    click("models.compare");
+    ASSERT_TRUE(QTest::qWaitFor(
+        [&] { return window_->findChild<QDialog*>("comparison.dialog") != nullptr; }, 60000))
+        << window_->message().toStdString();
+    EXPECT_TRUE(window_->findChild<QLabel*>("comparison.text")->text().contains("bright"));
+    EXPECT_TRUE(layer("difference")["visible"].toBool());
+    QTest::keyClick(window_->findChild<QDialog*>("comparison.dialog"), Qt::Key_Escape);
+    // Taken for the next run, and removed.
+    choose(*window_, "run.models");
+    page = find<ModelsPage>("models.dialog");
+    ASSERT_TRUE(QTest::qWaitForWindowExposed(page));
+    list = page->findChild<QListWidget*>("models.list");
+    pick(list, 2);
+    click("models.use");
+    EXPECT_EQ(window_->runPanel()->modelDir(), folder_.path() / "models/bright");
+    choose(*window_, "run.models");
+    page = find<ModelsPage>("models.dialog");
+    ASSERT_TRUE(QTest::qWaitForWindowExposed(page));
+    pick(page->findChild<QListWidget*>("models.list"), 2);
+    answer<QMessageBox>([&] { click("models.remove"); },
+                        [](QMessageBox* box) {
+                            QTest::mouseClick(box->findChild<QPushButton*>("models.sureYes"),
+                                              Qt::LeftButton);
+                        });
+    EXPECT_FALSE(fs::exists(folder_.path() / "models/bright")) << page->note().toStdString();
+    EXPECT_TRUE(fs::exists(from)) << "what it was copied from stays";
+    EXPECT_EQ(page->models().size(), 2);
+    EXPECT_EQ(window_->runPanel()->models().size(), 2u);
+}
+
+TEST_F(ByHandTest, AnExportedModelIsAskedWhereItsAnswerHangs) {
+    open("synthetic:size=1024,seed=21");
+    const auto dir = test::writeTorchScript(folder_.path() / "bright");
+    // Dropped on the window a model goes to the Models page, not into the viewer.
+    QMimeData mime;
+    mime.setUrls({QUrl::fromLocalFile(QString::fromStdString(dir.string()))});
+    QDragEnterEvent enter({40, 400}, Qt::CopyAction, &mime, Qt::LeftButton, {});
+    QApplication::sendEvent(window_.get(), &enter);
+    QDropEvent drop(QPointF(40, 400), Qt::CopyAction, &mime, Qt::LeftButton, {});
+    QApplication::sendEvent(window_.get(), &drop);
+    auto* page = find<ModelsPage>("models.dialog");
+    ASSERT_TRUE(QTest::qWaitForWindowExposed(page));
+    click("models.use");
+    EXPECT_EQ(window_->runPanel()->modelDir(), folder_.path() / "models/bright");
+    answer<QMessageBox>([&] { key(Qt::Key_R, Qt::ControlModifier); },
+                        [](QMessageBox* box) {
+                            QTest::mouseClick(box->findChild<QPushButton*>("trust.yes"),
+                                              Qt::LeftButton);
+                        });
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !window_->runs()->busy(); }, 60000));
+    ASSERT_TRUE(settle());
+    key(Qt::Key_E);
+    raise("dock.explorer");
+    EXPECT_FALSE(find<QComboBox>("explorer.block")->isVisible()) << "there is nothing to probe";
+    EXPECT_FALSE(find<QPushButton>("explorer.flow")->isVisible());
+    for (const auto& [index, name] : {std::pair{0, "occlusion"}, {1, "input gradient"}}) {
+        take(find<QComboBox>("explorer.saliency"), index);
+        window_->setLayer("prediction", {{"visible", false}});
+        window_->setLayer("saliency", {{"visible", false}});
+        still();
+        const QImage before = drawn();
+        click("explorer.showSaliency");
+        ASSERT_TRUE(QTest::qWaitFor([&] { return !window_->probing(); }, 60000));
+        still();
+        EXPECT_TRUE(values()["explorer"].toObject()["saliency"].toString().startsWith(name))
+            << window_->message().toStdString();
+        EXPECT_TRUE(layer("saliency")["visible"].toBool());
+        EXPECT_NE(drawn(), before) << name;
+    }
+    take(find<QComboBox>("explorer.saliency"), 2);  // this network has no feature map
+    click("explorer.showSaliency");
+    ASSERT_TRUE(QTest::qWaitFor([&] { return !window_->probing(); }, 60000));
+    QTest::qWait(50);
+    EXPECT_TRUE(window_->message().contains("feature map")) << window_->message().toStdString();
 }
 
 }  // namespace

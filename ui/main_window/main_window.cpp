@@ -134,7 +134,10 @@ void MainWindow::closeEvent(QCloseEvent* event) {
 }
 
 void MainWindow::openDropped(const QStringList& paths) {
-    QStringList images;
+    QStringList images, models;
+    for (const auto& path : paths)
+        if (engine::isModel(path.toStdString())) models << QFileInfo(path).absoluteFilePath();
+    if (!models.isEmpty()) return openModels(models);
     for (const auto& path : paths)
         if (QFileInfo(path).isFile()) images << path;
     addToProject(images);
@@ -442,6 +445,7 @@ void MainWindow::onJobFinished(int number) {
             showMessage(tr("Look twice: %1").arg(notes.join("; ")));
     }
     if (!runs_->busy()) liveTimer_.stop();
+    showModelsCompared(number);
 }
 
 void MainWindow::updateStatus() {

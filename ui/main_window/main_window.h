@@ -37,7 +37,8 @@ namespace atlas::ui {
 /// What app hands down: nothing here is searched for by the window itself.
 struct WindowOptions {
     std::vector<std::filesystem::path> models;
-    std::filesystem::path userData;  ///< results of images whose folder cannot be written
+    std::filesystem::path userData;    ///< results of images whose folder cannot be written
+    std::filesystem::path userModels;  ///< where models of the user are put
     QString sampleImage;
     engine::RunRequest defaults;  ///< device, precision, threads and memory of runs
     size_t cacheBytes = size_t{512} << 20;
@@ -67,6 +68,10 @@ class MainWindow : public QMainWindow {
     void whatIf(engine::WhatIf change);
     void contributions();
     void saliency(engine::Saliency kind);
+    /// The page of models; `added` are put into the user's own.
+    void openModels(const QStringList& added = {});
+    /// Both over the drawn rectangle or what the view shows; then their difference.
+    void compareModels(const std::filesystem::path& first, const std::filesystem::path& second);
     void flow();
     void showFlow(int depth);
     void faithfulness(const engine::FaithfulnessOptions& options = {});
@@ -176,6 +181,8 @@ class MainWindow : public QMainWindow {
     const io::GeoReference& georeference() const;
     QString sidecar(const std::filesystem::path& folder, const QString& image,
                     const char* ending) const;
+    void validateModel(const QString& model, class ModelsPage* page);
+    void showModelsCompared(int finished);
     void openSidecars();
     void bringSidecars(const QStringList& images);
     void setExplorerModel(const std::filesystem::path& modelDir);
@@ -227,6 +234,7 @@ class MainWindow : public QMainWindow {
     ViewsController* views_;
     std::optional<Project> project_;
     QList<QDockWidget*> hiddenDocks_;  ///< by Tab
+    std::vector<int> modelsCompared_;  ///< the two jobs, the shown one last
     bool regionIsNewest_ = false;      ///< than the selected annotation
     std::unique_ptr<Session> session_;
     /// To be shown when the image of a session is open.

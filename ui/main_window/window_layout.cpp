@@ -386,6 +386,8 @@ void MainWindow::buildActions() {
     auto* start = addNamedAction(runMenu, "run.startAction", tr("&Run"), QKeySequence("Ctrl+R"),
                                  [this] { startRun(); });
     addNamedAction(runMenu, "run.cancelAction", tr("&Cancel"), {}, [this] { runs_->cancelAll(); });
+    addNamedAction(runMenu, "run.models", tr("&Models …"), QKeySequence("Ctrl+M"),
+                   [this] { openModels(); });
     runsMenu_ = runMenu->addMenu(tr("&Show an earlier run"));
     compareMenu_ = runMenu->addMenu(tr("Com&pare with"));
     compareMenu_->setObjectName("run.compareMenu");

@@ -123,12 +123,20 @@ ExplorerPanel::ExplorerPanel(QWidget* parent) : QWidget(parent) {
     all_ = new QWidget;
     auto* layout = new QVBoxLayout(all_);
     layout->setContentsMargins(0, 0, 0, 0);
-    buildScales(layout);
-    buildProbe(layout);
+    // A section a question; those that the model cannot answer are not shown.
+    const auto section = [&](QWidget*& part) {
+        part = new QWidget;
+        auto* inside = new QVBoxLayout(part);
+        inside->setContentsMargins(0, 0, 0, 0);
+        layout->addWidget(part);
+        return inside;
+    };
+    buildScales(section(scalesPart_));
+    buildProbe(section(probePart_));
     buildWhatIf(layout);
     buildSaliency(layout);
-    buildFlow(layout);
-    buildFaithfulness(layout);
+    buildFlow(section(flowPart_));
+    buildFaithfulness(section(faithfulnessPart_));
     outer->addWidget(all_);
     outer->addStretch();
     clearModel();
@@ -183,14 +191,16 @@ void ExplorerPanel::buildWhatIf(QVBoxLayout* layout) {
     hint->setWordWrap(true);
     hint->setProperty("faint", true);
     layout->addWidget(hint);
-    auto* first = new QHBoxLayout;
+    insideAsked_ = new QWidget;
+    auto* first = new QHBoxLayout(insideAsked_);
+    first->setContentsMargins(0, 0, 0, 0);
     scaleOff_ =
         combo("explorer.scaleOff", tr("No other scale sees the keys of this one; pooling stays"));
     auto* off = namedButton("explorer.tryScaleOff", tr("Scale off"),
                             tr("Answer again while no other scale sees this one"));
     first->addWidget(scaleOff_, 1);
     first->addWidget(off);
-    layout->addLayout(first);
+    layout->addWidget(insideAsked_);
     auto* second = new QHBoxLayout;
     auto* blur = namedButton("explorer.blur", tr("Blur region"),
                              tr("Answer again with the drawn rectangle (R) or the selected "
@@ -221,6 +231,8 @@ void ExplorerPanel::buildWhatIf(QVBoxLayout* layout) {
     changes_->setVisible(false);
     layout->addWidget(changes_);
     layout->addWidget(gives);
+    gives_ = gives;
+    mask_ = mask;
     asking_ = {off, blur, mask, gives};
     connect(off, &QPushButton::clicked, this,
             [this] { Q_EMIT scaleOffAsked(scaleOff_->currentIndex()); });
@@ -399,6 +411,9 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
     for (QWidget* w : {static_cast<QWidget*>(block_), static_cast<QWidget*>(head_),
                        static_cast<QWidget*>(scaleOff_)})
         w->setEnabled(model.isAtlas());
+    for (auto* w : {probePart_, flowPart_, insideAsked_, gives_, mask_})
+        w->setVisible(model.isAtlas());
+    for (auto* w : {scalesPart_, faithfulnessPart_}) w->setVisible(!tokens.empty());
     filling_ = false;
     empty_->setVisible(false);
     all_->setVisible(true);

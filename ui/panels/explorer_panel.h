@@ -88,6 +88,8 @@ class ExplorerPanel : public QWidget {
 
     QLabel* empty_;
     QWidget* all_;
+    QWidget *scalesPart_, *probePart_, *flowPart_, *faithfulnessPart_;
+    QWidget *insideAsked_, *gives_, *mask_;  ///< of Atlas alone
     QGridLayout* scales_;
     std::vector<ScaleRow> rows_;
     QCheckBox* follow_;

@@ -169,6 +169,13 @@ bool RunPanel::chooseModel(const QString& nameOrFolder) {
     return true;
 }
 
+std::vector<std::filesystem::path> RunPanel::models() const {
+    std::vector<std::filesystem::path> all;
+    for (int i = 0; i < model_->count(); ++i)
+        all.emplace_back(model_->itemData(i).toString().toStdString());
+    return all;
+}
+
 std::filesystem::path RunPanel::modelDir() const {
     return model_->currentData().toString().toStdString();
 }

@@ -32,6 +32,7 @@ class RunPanel : public QWidget {
     void chooseDevice(const QString& device);
     bool chooseModel(const QString& nameOrFolder);
     std::filesystem::path modelDir() const;
+    std::vector<std::filesystem::path> models() const;
     std::optional<engine::ModelConfig> model() const;
 
     /// Fills in model, overlap, device, mask, attention and the given resolution; throws

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// MainWindow: the Models page, trying a model out, and two of them compared on one region.
+#include <QPointer>
+#include <QStatusBar>
+
+#include "engine/pipeline/model_library.h"
+#include "engine/pipeline/trust.h"
+#include "ui/dialogs/models_page.h"
+#include "ui/main_window/main_window.h"
+
+namespace atlas::ui {
+
+void MainWindow::openModels(const QStringList& added) {
+    auto* page = findChild<ModelsPage*>("models.dialog");
+    if (!page) {
+        page = new ModelsPage(runPanel_->models(), options_.userModels, this);
+        page->setAttribute(Qt::WA_DeleteOnClose);
+        connect(page, &ModelsPage::modelsChanged, this, [this, page] {
+            std::vector<std::filesystem::path> models;
+            for (const auto& model : page->models()) models.emplace_back(model.toStdString());
+            const QString before = QString::fromStdString(runPanel_->modelDir().string());
+            runPanel_->setModels(models);
+            runPanel_->chooseModel(before);
+        });
+        connect(page, &ModelsPage::useAsked, this, [this, page](const QString& model) {
+            runPanel_->chooseModel(model);
+            page->accept();
+        });
+        connect(page, &ModelsPage::validateAsked, this,
+                [this, page](const QString& model) { validateModel(model, page); });
+        connect(page, &ModelsPage::compareAsked, this,
+                [this, page](const QString& first, const QString& second) {
+                    page->accept();
+                    compareModels(first.toStdString(), second.toStdString());
+                });
+    }
+    page->open();
+    if (!added.isEmpty()) page->add(added);
+}
+
+void MainWindow::validateModel(const QString& model, ModelsPage* page) {
+    engine::RunRequest request = options_.defaults;
+    request.modelDir = model.toStdString();
+    const auto show = [this, model,
+                       page = QPointer<ModelsPage>(page)](const engine::ModelCheck& check) {
+        if (page) page->showCheck(model, check);
+    };
+    try {
+        if (!mayRun(request)) return show({false, tr("it is not trusted").toStdString(), 0, 0, {}});
+    } catch (const std::exception& error) {
+        return show({false, error.what(), 0, 0, {}});
+    }
+    runs_->ask(
+        request,
+        [show](const engine::Classifier& network, const std::stop_token&) {
+            return [show, check = engine::checkModel(network)] { show(check); };
+        },
+        [show](const QString& problem) {
+            show({false, problem.toStdString(), 0, 0, {}});
+        });
+}
+
+void MainWindow::compareModels(const std::filesystem::path& first,
+                               const std::filesystem::path& second) {
+    if (!image_) return showMessage(tr("Open an image first: two models are compared on it."));
+    QRectF area = canvas_->region();
+    if (area.isEmpty()) area = canvas_->transform().visibleImageRect();
+    const QRect box = area.toAlignedRect();
+    modelsCompared_.clear();
+    try {
+        std::vector<engine::RunRequest> requests;
+        for (const auto& model : {second, first}) {  // the first is shown, and so runs last
+            engine::RunRequest request = requestFor(path_);
+            request.modelDir = model;
+            request.wholeImage = false;
+            request.region = io::Rect{box.x(), box.y(), box.width(), box.height()};
+            if (image_->settings().mixing == io::BandMixing::Color)
+                request.display = image_->settings();
+            if (!mayRun(request)) return;
+            requests.push_back(request);
+        }
+        look_ = ModelLook::of(engine::loadModelConfig(first));
+        setExplorerModel(first);
+        layers_.clear();
+        for (const auto& request : requests) modelsCompared_.push_back(runs_->enqueue(request));
+        statusBar()->showMessage(tr("Two models run over the same region …"));
+    } catch (const std::exception& error) {
+        showMessage(QString::fromUtf8(error.what()));
+    }
+}
+
+/// Both runs are there: the difference is shown.
+void MainWindow::showModelsCompared(int finished) {
+    if (modelsCompared_.size() != 2 || finished != modelsCompared_[1]) return;
+    const auto& other = runs_->jobs()[static_cast<size_t>(modelsCompared_[0])];
+    modelsCompared_.clear();
+    if (!other.outcome.error.empty())
+        showMessage(QString::fromStdString(other.outcome.error));
+    else if (!other.outcome.folder.empty())
+        compareWith(other.outcome.folder);
+}
+
+}  // namespace atlas::ui
