@@ -68,6 +68,33 @@ class BackboneClassifier : public AnswersOnly {
         return results;
     }
 
+    /// A probe too: what a place of a stage's last attention attends to, mean over heads.
+    ContextAnalysis analyse(const ContextPixels& context,
+                            const AnalysisRequest& asked) const override {
+        if (!asked.probe) return AnswersOnly::analyse(context, asked);
+        AnalysisRequest rest = asked;
+        rest.probe.reset();
+        ContextAnalysis analysis = AnswersOnly::analyse(context, rest);
+        if (analysis.probabilities.empty()) return analysis;
+        const auto& strides = config_.stageStridesPx;
+        const auto scale = static_cast<size_t>(asked.probe->scale);
+        const double places =
+            static_cast<double>(config_.patchSizePx) / static_cast<double>(strides.at(scale));
+        BackboneTrace trace;
+        trace.probedStage = stageOf(scale);
+        trace.probe.u = (static_cast<double>(asked.probe->column) + 0.5) / places;
+        trace.probe.v = (static_cast<double>(asked.probe->row) + 0.5) / places;
+        const at::NoGradGuard noGradient;
+        network_->forward(batch_.images({context}, {0}).to(choice_.device), &trace);
+        if (!trace.probe.weights.defined())
+            throw ModelError(config_.name + ": this stage has no attention between places");
+        const at::Tensor map = trace.probe.weights[0].to(at::kCPU, at::kFloat).contiguous();
+        analysis.probe.resize(strides.size());
+        analysis.probe[scale] = {
+            map.size(0), {map.const_data_ptr<float>(), map.const_data_ptr<float>() + map.numel()}};
+        return analysis;
+    }
+
   protected:
     ScaleMap gradientOf(const ContextPixels& context, GradientMap kind, int label) const override {
         if (kind == GradientMap::GradCam)
@@ -79,10 +106,18 @@ class BackboneClassifier : public AnswersOnly {
             [&](const at::Tensor& x) { return network_->forward(x).select(1, label).sum(); });
     }
     std::string whyNotInside() const override {
-        return "only Atlas networks can be probed, followed back or run without a scale or tokens";
+        return "only Atlas networks can be followed back or run without a scale or tokens";
     }
 
   private:
+    /// Stages without a map are no scales.
+    int64_t stageOf(size_t scale) const {
+        const auto strides = network_->stageStrides();
+        for (size_t s = 0, k = 0; s < strides.size(); ++s)
+            if (strides[s] > 0 && k++ == scale) return static_cast<int64_t>(s);
+        return -1;
+    }
+
     ModelConfig config_;
     DeviceChoice choice_;
     ContextBatch batch_;

@@ -69,7 +69,8 @@ struct AnalysisRequest {
 struct ContextAnalysis {
     std::vector<float> logits, probabilities;  ///< empty where no token takes part
     /// What the probed token attends to: a map for each scale that it sees, empty (side 0) for the
-    /// others. Finest first. The weights sum to 1.
+    /// others. Finest first. The weights sum to 1; of other networks than Atlas what goes to global
+    /// tokens or to padding is missing.
     std::vector<ScaleMap> probe;
     /// Spec 12: what each token gives to each class's logit, a band a class, of the scales that the
     /// head reads; with `baseline` they sum to the logits.

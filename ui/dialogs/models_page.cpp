@@ -220,7 +220,8 @@ void ModelsPage::showCard() {
             row(tr("Licence"),
                 c.licence.empty() ? tr("its files do not say") : text(c.licence).toHtmlEscaped()) +
             row(tr("Size"), QLocale().formattedDataSize(card.bytes)) +
-            row(tr("SHA-256"), sha.isEmpty() ? tr("being computed …") : sha) +
+            row(tr("SHA-256"),
+                sha.isEmpty() ? tr("being computed …") : sha.left(32) + "<br>" + sha.mid(32)) +
             row(tr("Here"), found.isEmpty() ? tr("not tried yet") : found.toHtmlEscaped()) +
             row(tr("Place"), model.toHtmlEscaped()) + "</table>");
     } catch (const std::exception& error) {

@@ -411,8 +411,8 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
     for (QWidget* w : {static_cast<QWidget*>(block_), static_cast<QWidget*>(head_),
                        static_cast<QWidget*>(scaleOff_)})
         w->setEnabled(model.isAtlas());
-    for (auto* w : {probePart_, flowPart_, insideAsked_, gives_, mask_})
-        w->setVisible(model.isAtlas());
+    probePart_->setVisible(!tokens.empty());
+    for (auto* w : {flowPart_, insideAsked_, gives_, mask_}) w->setVisible(model.isAtlas());
     for (auto* w : {scalesPart_, faithfulnessPart_}) w->setVisible(!tokens.empty());
     filling_ = false;
     empty_->setVisible(false);

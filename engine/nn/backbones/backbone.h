@@ -3,6 +3,7 @@
 // inference; each is a file of its own, built from backbone_layers.h.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -14,6 +15,19 @@
 
 namespace atlas::engine {
 
+/// What one place attends to. `u` and `v`: where it lies, 0 to 1 from the left and the top. The
+/// last attention of a stage answers: [B, h, w], mean over heads; what goes to tokens or padding
+/// outside of the map is missing from its sum.
+struct AttentionProbe {
+    double u = 0.5, v = 0.5;
+    at::Tensor weights;
+    /// The place's index along a side of `length` places.
+    static int64_t index(double share, int64_t length) {
+        return std::clamp<int64_t>(static_cast<int64_t>(share * static_cast<double>(length)), 0,
+                                   length - 1);
+    }
+};
+
 /// What a forward pass keeps.
 struct BackboneTrace {
     bool intermediate = false;  ///< under the golden files' names
@@ -22,7 +36,12 @@ struct BackboneTrace {
     /// Attention received by each place, mean over heads: [B, h, w] for each stage, in multiples
     /// of an even share; undefined where a stage has none.
     std::vector<at::Tensor> stages;
+    int64_t probedStage = -1;  ///< of `probe`; -1: none
+    AttentionProbe probe;
 
+    AttentionProbe* probeOf(size_t stage) {
+        return static_cast<int64_t>(stage) == probedStage ? &probe : nullptr;
+    }
     void keep(const std::string& name, const at::Tensor& value) {
         if (intermediate) values[name] = value;
     }

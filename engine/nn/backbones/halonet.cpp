@@ -116,7 +116,8 @@ HaloAttention::HaloAttention(WeightReader& reader, const std::string& name,
 }
 
 at::Tensor HaloAttention::forward(const at::Tensor& x, BackboneTrace* trace,
-                                  const std::string& name, at::Tensor* map) const {
+                                  const std::string& name, at::Tensor* map,
+                                  AttentionProbe* probe) const {
     const int64_t b = x.size(0), height = x.size(2), width = x.size(3), heads = o_.heads;
     if (height % o_.block != 0 || width % o_.block != 0)
         throw ModelError("halo attention: a map of " + std::to_string(height) + " x " +
@@ -141,7 +142,13 @@ at::Tensor HaloAttention::forward(const at::Tensor& x, BackboneTrace* trace,
     const at::Tensor heightRows = heightTable_.index_select(0, difference).view({side, n, -1}),
                      widthRows = widthTable_.index_select(0, difference).view({side, n, -1});
     std::vector<at::Tensor> positions;
-    at::Tensor received;
+    at::Tensor received, probed;
+    int64_t askedRow = 0, askedColumn = 0;  // in the grid of queries
+    if (probe) {
+        askedRow = AttentionProbe::index(probe->v, height / stride);
+        askedColumn = AttentionProbe::index(probe->u, width / stride);
+        probed = at::zeros({b, height + 2 * o_.halo, width + 2 * o_.halo}, x.options());
+    }
     if (map) received = at::zeros({b, height + 2 * o_.halo, width + 2 * o_.halo}, x.options());
     auto rows = attendRows(height / o_.block, scale, [&](int64_t row) {
         const at::Tensor qw = windowsOfRow(queries, row, side, side),
@@ -166,9 +173,23 @@ at::Tensor HaloAttention::forward(const at::Tensor& x, BackboneTrace* trace,
                     .narrow(2, column * o_.block, n)
                     .add_(sums.select(1, column));
         }
+        if (probe && askedRow / side == row) {
+            const int64_t column = askedColumn / side,
+                          query = askedRow % side * side + askedColumn % side;
+            const auto ofWindow = [&](const at::Tensor& t) {
+                return t.view({b, -1, heads, t.size(2), t.size(3)}).select(1, column);
+            };
+            probed.narrow(1, row * o_.block, n)
+                .narrow(2, column * o_.block, n)
+                .copy_(attentionWeights(ofWindow(qw).narrow(2, query, 1), ofWindow(kw),
+                                        ofWindow(mask).narrow(2, query, 1), scale)
+                           .mean(at::IntArrayRef({1}))
+                           .view({b, n, n}));
+        }
         return WindowRow{qw, kw, vw, mask};
     });
     for (auto& row : rows) row = rowOfWindows(row, b, side);
+    if (probe) probe->weights = probed.narrow(1, o_.halo, height).narrow(2, o_.halo, width);
     if (map) *map = received.narrow(1, o_.halo, height).narrow(2, o_.halo, width);
     if (trace && trace->intermediate) {
         // [B * heads, blocks, queries, window cells]
@@ -379,7 +400,8 @@ at::Tensor HaloNet::forward(const at::Tensor& image, BackboneTrace* trace) const
             at::Tensor y = activate(block.first(x));
             if (block.attention) {
                 y = block.attention->forward(y, nullptr, {},
-                                             trace && trace->attention ? &map : nullptr);
+                                             trace && trace->attention ? &map : nullptr,
+                                             trace ? trace->probeOf(s) : nullptr);
                 if (trace) trace->keep(name + ".self_attn", y);
                 y = activate((*block.after)(y));
             } else {

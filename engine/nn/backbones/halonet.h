@@ -31,7 +31,7 @@ class HaloAttention {
     /// [B, in, H, W] to [B, out, H / stride, W / stride]; H and W multiples of the block. `map`:
     /// attention received by each place, [B, H, W], what falls on the padding left out.
     at::Tensor forward(const at::Tensor& x, BackboneTrace* trace, const std::string& name,
-                       at::Tensor* map) const;
+                       at::Tensor* map, AttentionProbe* probe = nullptr) const;
     const HaloOptions& options() const { return o_; }
 
   private:

@@ -83,7 +83,7 @@ ScalableAttention::ScalableAttention(WeightReader& reader, const std::string& na
 
 at::Tensor ScalableAttention::forward(const at::Tensor& x, int64_t height, int64_t width,
                                       BackboneTrace* trace, const std::string& name,
-                                      at::Tensor* map) const {
+                                      at::Tensor* map, AttentionProbe* probe) const {
     at::Tensor k, v;
     int64_t rows = height, columns = width;
     if (shrink_) {
@@ -108,6 +108,13 @@ at::Tensor ScalableAttention::forward(const at::Tensor& x, int64_t height, int64
         *map = attentionWeights(q, k, {}, scale_)
                    .mean(headsAndQueries)
                    .view({x.size(0), rows, columns});
+    }
+    if (probe) {
+        const int64_t query = AttentionProbe::index(probe->v, height) * width +
+                              AttentionProbe::index(probe->u, width);
+        probe->weights = attentionWeights(q.narrow(2, query, 1), k, {}, scale_)
+                             .mean(at::IntArrayRef({1}))
+                             .view({x.size(0), rows, columns});
     }
     return proj_(mergeHeads(attend(q, k, v, {}, scale_)));
 }
@@ -213,7 +220,8 @@ at::Tensor ScalableViT::forward(const at::Tensor& image, BackboneTrace* trace) c
             const at::Tensor y =
                 block.windows ? block.windows->forward(normed, height, width, nullptr, {})
                               : block.scaled->forward(normed, height, width, nullptr, {},
-                                                      trace && trace->attention ? &map : nullptr);
+                                                      trace && trace->attention ? &map : nullptr,
+                                                      trace ? trace->probeOf(s) : nullptr);
             if (trace) trace->keep(blockName + ".attn", y);
             x = x + y;
             x = x + block.mlp(block.norm2(x));

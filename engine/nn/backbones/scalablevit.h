@@ -32,7 +32,8 @@ class ScalableAttention {
                       const ScalableViTConfig::Stage& stage, bool bias);
     /// [B, h*w, dim]. `map`: attention received, [B, h', w'] on the reduced grid.
     at::Tensor forward(const at::Tensor& x, int64_t height, int64_t width, BackboneTrace* trace,
-                       const std::string& name, at::Tensor* map) const;
+                       const std::string& name, at::Tensor* map,
+                       AttentionProbe* probe = nullptr) const;
 
   private:
     ScalableViTConfig::Stage stage_;

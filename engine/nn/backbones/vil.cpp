@@ -160,8 +160,9 @@ VilAttention::VilAttention(WeightReader& reader, const std::string& name, const 
 }
 
 at::Tensor VilAttention::forward(const at::Tensor& x, int64_t height, int64_t width,
-                                 at::Tensor* map) const {
-    return o_.stage.sliding ? sliding(x, height, width, map) : full(x, height, width, map);
+                                 at::Tensor* map, AttentionProbe* probe) const {
+    return o_.stage.sliding ? sliding(x, height, width, map, probe)
+                            : full(x, height, width, map, probe);
 }
 
 at::Tensor VilAttention::fullBias(int64_t height, int64_t width) const {
@@ -178,8 +179,8 @@ at::Tensor VilAttention::fullBias(int64_t height, int64_t width) const {
     return at::cat({top, bottom}, 1).unsqueeze(0);
 }
 
-at::Tensor VilAttention::full(const at::Tensor& x, int64_t height, int64_t width,
-                              at::Tensor* map) const {
+at::Tensor VilAttention::full(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map,
+                              AttentionProbe* probe) const {
     const int64_t heads = o_.stage.heads, g = o_.stage.globals;
     const auto parts = qkv_(x).chunk(3, -1);
     const at::Tensor q = splitHeads(parts[0], heads), k = splitHeads(parts[1], heads),
@@ -194,6 +195,15 @@ at::Tensor VilAttention::full(const at::Tensor& x, int64_t height, int64_t width
                    .mean(headsAndQueries)
                    .slice(1, g)
                    .reshape({x.size(0), height, width});
+    }
+    if (probe) {
+        const int64_t query = g + AttentionProbe::index(probe->v, height) * width +
+                              AttentionProbe::index(probe->u, width);
+        const at::Tensor maskOf = bias.defined() ? bias.narrow(2, query, 1) : bias;
+        probe->weights = attentionWeights(q.narrow(2, query, 1), k, maskOf, scale)
+                             .mean(at::IntArrayRef({1}))
+                             .slice(2, g)
+                             .reshape({x.size(0), height, width});
     }
     return proj_(mergeHeads(attend(q, k, v, bias, scale)));
 }
@@ -216,11 +226,13 @@ at::Tensor VilAttention::windowBias(int64_t halo) const {
 
 /// Rows of windows one after another: memory grows with the width of the image alone.
 at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                               int64_t height, int64_t width) const {
+                               int64_t height, int64_t width, AttentionProbe* probe) const {
     const int64_t w = o_.stage.window, g = o_.stage.globals, heads = q.size(1), d = q.size(3),
                   b = q.size(0);
     const int64_t halo = o_.neighbourMode < 0 ? 0 : w, n = w + 2 * halo;
     const int64_t tall = up(height, w), wide = up(width, w);
+    const int64_t askedRow = probe ? AttentionProbe::index(probe->v, height) : 0,
+                  askedColumn = probe ? AttentionProbe::index(probe->u, width) : 0;
     const double scale = 1 / std::sqrt(static_cast<double>(d));
     const at::Tensor kg = k.slice(2, 0, g), vg = v.slice(2, 0, g);
     if (o_.globalsOnly) return attend(q, kg, vg, {}, scale);
@@ -273,7 +285,34 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
                        .expand({b, columns, mask.size(1), mask.size(2), mask.size(3)})
                        .flatten(0, 1);
         mask = mask.expand({b * columns, mask.size(1), w * w, mask.size(3)});
-        return WindowRow{windowsOfRow(queries, row, w, w), kw, vw, mask};
+        const at::Tensor qw = windowsOfRow(queries, row, w, w);
+        if (probe && askedRow / w == row) {
+            const int64_t column = askedColumn / w, query = askedRow % w * w + askedColumn % w;
+            const auto ofWindow = [&](const at::Tensor& t) {
+                return t.reshape({b, columns, t.size(1), t.size(2), t.size(3)}).select(1, column);
+            };
+            const at::Tensor weights =
+                attentionWeights(ofWindow(qw).narrow(2, query, 1), ofWindow(kw),
+                                 ofWindow(mask).narrow(2, query, 1), scale)
+                    .mean(at::IntArrayRef({1}))
+                    .slice(2, g)
+                    .reshape({b, n, n});
+            // Wrapped round where the neighbours are; what lies outside of the map stays outside.
+            const auto place = [&](int64_t first, int64_t length, int64_t padded) {
+                const at::Tensor at = at::arange(first - halo, first - halo + n);
+                const at::Tensor where = o_.maskRule == -1 ? at.remainder(padded) : at;
+                return std::pair(where.clamp(0, length - 1),
+                                 where.ge(0).logical_and(where.lt(length)).to(q.scalar_type()));
+            };
+            const auto [rowAt, rowIn] = place(row * w, height, tall);
+            const auto [columnAt, columnIn] = place(column * w, width, wide);
+            const at::Tensor kept = weights * rowIn.view({1, n, 1}) * columnIn.view({1, 1, n});
+            probe->weights = at::zeros({b, height, width}, q.options());
+            probe->weights.view({b, -1}).index_add_(
+                1, (rowAt.view({n, 1}) * width + columnAt.view({1, n})).flatten(),
+                kept.reshape({b, n * n}));
+        }
+        return WindowRow{qw, kw, vw, mask};
     });
     for (auto& row : rows) row = rowOfWindows(row, b, w);
     return at::cat(rows, 2)
@@ -283,12 +322,12 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
 }
 
 at::Tensor VilAttention::sliding(const at::Tensor& x, int64_t height, int64_t width,
-                                 at::Tensor* map) const {
+                                 at::Tensor* map, AttentionProbe* probe) const {
     const int64_t heads = o_.stage.heads, g = o_.stage.globals;
     const at::Tensor q = splitHeads(query_(x.slice(1, g)), heads);
     const auto kv = kv_(x).chunk(2, -1);
-    const at::Tensor y = proj_(
-        mergeHeads(local(q, splitHeads(kv[0], heads), splitHeads(kv[1], heads), height, width)));
+    const at::Tensor y = proj_(mergeHeads(
+        local(q, splitHeads(kv[0], heads), splitHeads(kv[1], heads), height, width, probe)));
     if (g == 0) return y;
     const at::Tensor qg = splitHeads(queryGlobal_(x.slice(1, 0, g)), heads);
     const auto kvg = kvGlobal_(x).chunk(2, -1);
@@ -395,7 +434,10 @@ at::Tensor Vil::forward(const at::Tensor& image, BackboneTrace* trace) const {
         for (size_t b = 0; b < stage.blocks.size(); ++b) {
             const Block& block = stage.blocks[b];
             const bool wanted = trace && trace->attention && b + 1 == stage.blocks.size();
-            x = x + block.attention.forward(block.norm1(x), height, width, wanted ? &map : nullptr);
+            AttentionProbe* probe =
+                trace && b + 1 == stage.blocks.size() ? trace->probeOf(s) : nullptr;
+            x = x + block.attention.forward(block.norm1(x), height, width, wanted ? &map : nullptr,
+                                            probe);
             if (trace) trace->keep(name + ".block" + std::to_string(b) + ".attn", x);
             x = x + block.mlp(block.norm2(x));
             if (trace) trace->keep(name + ".block" + std::to_string(b) + ".mlp", x);

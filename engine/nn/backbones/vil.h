@@ -42,13 +42,16 @@ class VilAttention {
     VilAttention(WeightReader& reader, const std::string& name, const Options& options);
 
     /// x: [B, globals + height*width, dim]. `map`: attention to each place, [B, height, width].
-    at::Tensor forward(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map) const;
+    at::Tensor forward(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map,
+                       AttentionProbe* probe = nullptr) const;
 
   private:
-    at::Tensor full(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map) const;
-    at::Tensor sliding(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map) const;
+    at::Tensor full(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map,
+                    AttentionProbe* probe) const;
+    at::Tensor sliding(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map,
+                       AttentionProbe* probe) const;
     at::Tensor local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t height,
-                     int64_t width) const;
+                     int64_t width, AttentionProbe* probe) const;
     at::Tensor fullBias(int64_t height, int64_t width) const;
     at::Tensor windowBias(int64_t halo) const;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sister networks in the same pipeline: model folder, run, layers, and clear words for what
 // only Atlas can do.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -97,6 +98,77 @@ const std::vector<Kind> kKinds{
      256,
      {32, 16}}};
 
+std::unique_ptr<Backbone> randomNetwork(const Kind& kind) {
+    json network = kind.network;
+    network["num_classes"] = 4;
+    StateDict weights;
+    at::manual_seed(9);
+    for (const auto& [name, shape] : Backbone::weightsOf(kind.architecture, network))
+        weights[name] = name.ends_with("running_var") ? at::ones(shape) : at::randn(shape) * 0.3;
+    return Backbone::make(kind.architecture, network, weights);
+}
+
+at::Tensor probed(const Backbone& network, const at::Tensor& image, int64_t stage, double u,
+                  double v) {
+    BackboneTrace trace;
+    trace.probedStage = stage;
+    trace.probe.u = u;
+    trace.probe.v = v;
+    network.forward(image, &trace);
+    return trace.probe.weights;
+}
+
+TEST(BackboneProbe, ProbesOfEveryPlaceTogetherAreTheAttentionReceived) {
+    // Queries of ScalableViT's first stage lie on a grid of 64 a side, of HaloNet's on 32.
+    for (const auto& [k, stage, queries] : {std::tuple{1, 1, 32}, {2, 1, 16}}) {
+        SCOPED_TRACE(kKinds[static_cast<size_t>(k)].architecture);
+        const auto network = randomNetwork(kKinds[static_cast<size_t>(k)]);
+        const at::NoGradGuard noGradient;
+        const int64_t side = k == 1 ? 256 : 128;
+        const at::Tensor image = at::randn({1, 3, side, side});
+        BackboneTrace trace;
+        trace.attention = true;
+        network->forward(image, &trace);
+        at::Tensor sum;
+        for (int y = 0; y < queries; ++y)
+            for (int x = 0; x < queries; ++x) {
+                const at::Tensor one =
+                    probed(*network, image, stage, (x + 0.5) / queries, (y + 0.5) / queries);
+                sum = sum.defined() ? sum + one : one;
+            }
+        const at::Tensor wanted = trace.stages[static_cast<size_t>(stage)];
+        ASSERT_EQ(sum.sizes(), wanted.sizes());
+        EXPECT_LE((sum / sum.mean() - wanted).abs().max().item<double>(),
+                  1e-4 * wanted.max().item<double>());
+        EXPECT_GT((wanted - 1).abs().max().item<double>(), 0.02) << "uneven, or it says little";
+    }
+}
+
+TEST(BackboneProbe, VisionLongformersPlacesLookIntoTheirNeighbourhood) {
+    const auto network = randomNetwork(kKinds[0]);
+    const at::NoGradGuard noGradient;
+    const at::Tensor image = at::randn({2, 3, 256, 256});
+    // 64 places a side in windows of 7, with one global token: the windows around are seen.
+    const at::Tensor map = probed(*network, image, 0, 30.5 / 64, 9.5 / 64);
+    ASSERT_EQ(map.sizes(), (std::vector<int64_t>{2, 64, 64}));
+    const at::Tensor seen = map[0].gt(0);
+    EXPECT_EQ(seen.sum().item<int64_t>(),
+              seen.slice(0, 0, 21).slice(1, 21, 42).sum().item<int64_t>());
+    EXPECT_GT(seen.sum().item<int64_t>(), 200);
+    const double sum = map[0].sum().item<double>();
+    EXPECT_GT(sum, 0.5);
+    EXPECT_LT(sum, 1) << "the rest goes to the global token";
+    // A change of a pixel that the place does not see leaves its weights as they were.
+    at::Tensor other = image.clone();
+    other.slice(2, 200).slice(3, 200).add_(1);
+    EXPECT_LE((probed(*network, other, 0, 30.5 / 64, 9.5 / 64) - map).abs().max().item<double>(),
+              1e-6);
+    // In the last stage everything is seen.
+    const at::Tensor all = probed(*network, image, 2, 0.2, 0.7);
+    EXPECT_EQ(all.gt(0).sum().item<int64_t>(), all.numel());
+    EXPECT_LT(all[0].sum().item<double>(), 1 + 1e-5);
+}
+
 TEST(BackboneRun, EveryArchitectureRunsThroughThePipeline) {
     for (const auto& kind : kKinds) {
         SCOPED_TRACE(kind.architecture);
@@ -131,8 +203,19 @@ TEST(BackboneRun, EveryArchitectureRunsThroughThePipeline) {
         ASSERT_NE(tile, run.tiles.end());
         for (size_t c = 0; c < 4; ++c)
             EXPECT_NEAR(tile->probabilities[c], alone.probabilities[c], 1e-4);
+        // The probe lies on the context and on the place asked about.
+        for (int scale = 0; scale < static_cast<int>(kind.tokens.size()); ++scale) {
+            const auto probe = probeAt(image, *classifier, request, {scale}, 300, 600);
+            ASSERT_EQ(probe.scales.size(), kind.tokens.size());
+            const auto& map = probe.scales[static_cast<size_t>(scale)];
+            EXPECT_EQ(map.width, 256 / kind.tokens[static_cast<size_t>(scale)]);
+            EXPECT_EQ(map.x, 256);
+            EXPECT_LE(probe.token.x, 300);
+            EXPECT_GT(probe.token.x + probe.token.cellWidth, 300);
+            EXPECT_GT(probe.mass[static_cast<size_t>(scale)], 0.2);
+            EXPECT_LE(probe.mass[static_cast<size_t>(scale)], 1 + 1e-5);
+        }
         // What only Atlas can do is said, not done wrongly.
-        EXPECT_THROW(probeAt(image, *classifier, request, {}, 100, 100), ModelError);
         EXPECT_THROW(flowAt(image, *classifier, request, 100, 100), ModelError);
         EXPECT_THROW(contributionsAt(image, *classifier, request, 100, 100), std::runtime_error);
         WhatIf blur;
