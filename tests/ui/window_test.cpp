@@ -557,7 +557,7 @@ TEST_F(WindowTest, CommandsKeysAndTheDoctorAreAtHand) {
             if (to.endsWith(".md") && !pages.contains(to)) pages << to;
         }
     }
-    EXPECT_EQ(pages.size(), 9);
+    EXPECT_EQ(pages.size(), 10);
     guide->setSource(QUrl::fromLocalFile(QString::fromStdString((kHelp / "compare.md").string())));
     EXPECT_TRUE(guide->toPlainText().contains("Linked views"));
     QTest::mouseClick(window_->findChild<QPushButton*>("guide.contents"), Qt::LeftButton);

@@ -37,7 +37,12 @@ Conv Conv::read(WeightReader& reader, const std::string& name, const Shape& s, b
               s.padding,
               s.groups};
     if (bias) conv.bias = reader.take(name + ".bias", {s.out});
+    conv.arrange();
     return conv;
+}
+
+void Conv::arrange() {
+    if (!PlainAttention::on()) weight = weight.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
 Conv Conv::readWithNorm(WeightReader& reader, const std::string& name, Shape shape) {
@@ -46,6 +51,7 @@ Conv Conv::readWithNorm(WeightReader& reader, const std::string& name, Shape sha
     const Norm norm = readNorm(reader, name + ".bn", shape.out);
     conv.weight = conv.weight * norm.scale.view({-1, 1, 1, 1});
     conv.bias = norm.shift;
+    conv.arrange();
     return conv;
 }
 

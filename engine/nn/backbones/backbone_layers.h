@@ -24,6 +24,10 @@ struct Conv {
     at::Tensor operator()(const at::Tensor& x) const {
         return at::conv2d(x, weight, bias, stride, padding, 1, groups);
     }
+
+  private:
+    /// Channels last: what a convolution gives then is so too, and splits into heads as it lies.
+    void arrange();
 };
 
 /// BatchNorm as a factor and a summand a channel.
@@ -66,7 +70,7 @@ std::vector<at::Tensor> attendRows(int64_t rows, double scale,
                                    const std::function<WindowRow(int64_t)>& row);
 
 /// While alive, this thread's backbones attend as their originals do: all windows at once, and
-/// every weight formed. What benchmarks compare with.
+/// every weight formed; those made meanwhile keep channels first. What benchmarks compare with.
 class PlainAttention {
   public:
     PlainAttention();
