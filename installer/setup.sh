@@ -36,7 +36,7 @@ apt_deps() {
 }
 
 venv_deps() {
-  local stamp=$venv/.atlasscope-$torch-$openslide-onnx
+  local stamp=$venv/.atlasscope-$torch-$openslide-onnx2
   [[ -e $stamp ]] && return
   say "Installing LibTorch $torch into .venv (about 200 MB to download for a CPU build; a CUDA build is several GB)"
   [[ -x $venv/bin/python ]] || python3 -m venv "$venv"
@@ -48,7 +48,10 @@ venv_deps() {
   "$venv/bin/pip" install -q --disable-pip-version-check "openslide-bin==$openslide" 2>&1 | grep -v '^WARNING' ||
     true
   # ONNX Runtime runs .onnx models; onnx and timm export them (resources/export_timm.py, tests).
-  "$venv/bin/pip" install -q --disable-pip-version-check onnxruntime onnx timm 2>&1 | grep -v '^WARNING' || true
+  # LibTorch is named again: its wheel must not be replaced by the one that timm would like.
+  "$venv/bin/pip" install -q --disable-pip-version-check "${index[@]/--index-url/--extra-index-url}" \
+    onnxruntime onnx timm "torch==$torch" 2>&1 |
+    grep -v '^WARNING' || true
   "$venv/bin/python" -c "import torch" || { echo "LibTorch could not be installed into $venv" >&2; exit 1; }
   touch "$stamp"
 }

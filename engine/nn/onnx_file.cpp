@@ -145,8 +145,9 @@ fs::path findOnnx(const fs::path& model) {
     if (fs::exists(model / "config.json", error)) return {};
     fs::path found;
     for (const auto& entry : fs::directory_iterator(model, error)) {
-        if (entry.path().extension() != ".onnx") continue;
-        if (!found.empty()) return {};  // which one is not said
+        const auto kind = entry.path().extension();
+        if (kind == ".md" || kind == ".txt" || kind == ".json" || kind.empty()) continue;
+        if (kind != ".onnx" || !found.empty()) return {};  // a folder of images, or of models
         found = entry.path();
     }
     return found;

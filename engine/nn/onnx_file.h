@@ -10,7 +10,8 @@
 
 namespace atlas::engine {
 
-/// The .onnx file itself, or the only one in a folder without a config.json; empty: there is none.
+/// The .onnx file itself, or the only one in a folder with nothing but texts beside it; empty:
+/// there is none.
 std::filesystem::path findOnnx(const std::filesystem::path& model);
 
 /// `metadata_props` of the file. Throws ModelError where it is no ONNX file or damaged.

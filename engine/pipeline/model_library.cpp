@@ -83,7 +83,18 @@ fs::path addModel(const fs::path& from, const fs::path& library) {
     const fs::path temporary = library / ("." + to.filename().string() + ".adding");
     fs::remove_all(temporary);
     try {
-        fs::copy(from, temporary, fs::copy_options::recursive);
+        if (fs::is_regular_file(from)) {
+            fs::copy_file(from, temporary);
+        } else {
+            fs::create_directory(temporary);
+            for (const auto& entry : fs::directory_iterator(from)) {
+                const auto kind = entry.path().extension();
+                const bool part = entry.path() == weights || kind == ".json" || kind == ".md" ||
+                                  kind == ".txt" || kind.empty();
+                if (part && entry.is_regular_file())
+                    fs::copy_file(entry.path(), temporary / entry.path().filename());
+            }
+        }
         fs::rename(temporary, to);
     } catch (...) {
         std::error_code ignored;

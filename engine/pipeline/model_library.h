@@ -19,9 +19,10 @@ struct ModelCard {
 /// Without reading the weights. Throws ModelError with path and cause.
 ModelCard modelCard(const std::filesystem::path& dir);
 
-/// Copies a model folder or an .onnx file into `library` (copied first, renamed then) and gives its
-/// new place; the one there already where the same weights are. Throws std::runtime_error, also
-/// where another model of this name is there.
+/// Copies a model into `library` (first aside, then renamed) and gives its new place: an .onnx
+/// file, or of a folder its configuration, weights and texts, whatever else lies there; the one
+/// there already where the same weights are. Throws std::runtime_error, also where another model of
+/// this name is there.
 std::filesystem::path addModel(const std::filesystem::path& from,
                                const std::filesystem::path& library);
 

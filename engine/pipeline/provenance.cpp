@@ -35,13 +35,15 @@ class Sha256 {
 
 }  // namespace
 
-std::string fileSha256(const std::filesystem::path& path) {
+std::string fileSha256(const std::filesystem::path& path, const std::stop_token& stop) {
     std::ifstream file(path, std::ios::binary);
     if (!file) throw std::runtime_error(path.string() + ": cannot be opened");
     Sha256 sha;
     std::vector<char> buffer(1 << 20);
-    while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount())
+    while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount()) {
+        if (stop.stop_requested()) return {};
         sha.add(buffer.data(), static_cast<size_t>(file.gcount()));
+    }
     return sha.hex();
 }
 

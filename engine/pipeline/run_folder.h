@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -50,8 +51,8 @@ struct RunRecord {
     }
 };
 
-/// Hex SHA-256 of a file. Throws std::runtime_error.
-std::string fileSha256(const std::filesystem::path& path);
+/// Hex SHA-256 of a file; empty when stopped. Throws std::runtime_error.
+std::string fileSha256(const std::filesystem::path& path, const std::stop_token& stop = {});
 /// Cheap identity of an image: its name, size, and first and last MiB. Throws std::runtime_error.
 std::string sourceFingerprint(const std::string& path);
 /// A UUID (version 5 layout) that follows from `text` alone.

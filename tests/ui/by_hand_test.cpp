@@ -461,6 +461,7 @@ TEST_F(ByHandTest, GoesTurnsAndShowsWhatTheFileCarries) {
     EXPECT_GT(window_->palette().color(QPalette::Window).lightness(), 200);
     choose(*window_, "view.darkTheme");
     EXPECT_LT(window_->palette().color(QPalette::Window).lightness(), 80);
+    raise("dock.annotations");
     // Tab hides the docks over the image, and goes on to the next control in a panel.
     QApplication::setActiveWindow(window_.get());
     canvas()->setFocus();
@@ -469,6 +470,9 @@ TEST_F(ByHandTest, GoesTurnsAndShowsWhatTheFileCarries) {
     QTest::keyClick(canvas(), Qt::Key_Tab);
     EXPECT_TRUE(find<QDockWidget>("dock.layers")->isVisible());
     EXPECT_FALSE(find<QDockWidget>("dock.contexts")->isVisible()) << "it was closed before";
+    QTest::qWait(50);
+    EXPECT_FALSE(find<QDockWidget>("dock.annotations")->visibleRegion().isEmpty())
+        << "the tab that was in front is so again";
     auto* models = find<QComboBox>("run.model");
     models->setFocus();
     QTest::keyClick(models, Qt::Key_Tab);

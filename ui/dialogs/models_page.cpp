@@ -232,13 +232,14 @@ void ModelsPage::showCard() {
 /// The weights' hash, in the background; large files take a while.
 void ModelsPage::hash(const QString& model) {
     hashes_[model] = {};
-    hasher_ = std::jthread([this, model] {
+    hashers_.emplace_back([this, model](const std::stop_token& stop) {
         QString sha;
         try {
-            sha = text(engine::fileSha256(engine::weightsFile(model.toStdString())));
+            sha = text(engine::fileSha256(engine::weightsFile(model.toStdString()), stop));
         } catch (const std::exception& error) {
             sha = QString::fromUtf8(error.what());
         }
+        if (stop.stop_requested()) return;
         QMetaObject::invokeMethod(this, [this, model, sha] {
             hashes_[model] = sha;
             if (chosen() == model) showCard();

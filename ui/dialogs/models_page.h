@@ -57,7 +57,7 @@ class ModelsPage : public QDialog {
     QComboBox* other_;
     QPushButton *use_, *check_, *remove_, *compare_;
     QMap<QString, QString> hashes_;
-    std::jthread hasher_;
+    std::vector<std::jthread> hashers_;  ///< stopped when the page goes
 };
 
 }  // namespace atlas::ui

@@ -60,7 +60,6 @@ QString MainWindow::measureText(const Annotation& a) const {
 
 namespace {
 constexpr const char *kAnnotations = "annotations.geojson", *kBookmarks = "bookmarks.json";
-
 }
 
 /// Where something about an image is kept in a folder.

@@ -333,14 +333,16 @@ void MainWindow::buildActions() {
         addNamedAction(view, "view.docks", tr("&Docks on/off"), QKeySequence("Tab"), [this] {
             if (!hiddenDocks_.isEmpty()) {
                 for (auto* d : std::as_const(hiddenDocks_)) d->show();
+                for (auto* d : std::as_const(hiddenDocks_)) d->raise();
                 hiddenDocks_.clear();
                 return;
             }
             for (auto* d : findChildren<QDockWidget*>()) {
                 if (d->isHidden()) continue;
-                hiddenDocks_ << d;
-                d->hide();
+                const bool behind = d->visibleRegion().isEmpty();  // another dock's tab is in front
+                behind ? hiddenDocks_.prepend(d) : hiddenDocks_.append(d);
             }
+            for (auto* d : std::as_const(hiddenDocks_)) d->hide();
             canvas_->setFocus();
         });
     // In panels Tab goes to the next control; over the image it hides the docks.

@@ -15,6 +15,7 @@ constexpr const char* kLast = "last-session.json";
 
 Session::Session(const QString& folder)
     : folder_(folder), key_(QUuid::createUuid().toString(QUuid::Id128).left(12)) {
+    if (folder_.isEmpty()) return;
     QDir().mkpath(folder_);
     lock_ = std::make_unique<QLockFile>(file(key_) + ".lock");
     lock_->setStaleLockTime(0);
@@ -22,7 +23,7 @@ Session::Session(const QString& folder)
 }
 
 Session::~Session() {
-    lock_->unlock();
+    if (lock_) lock_->unlock();
 }
 
 QString Session::file(const QString& key) const {
@@ -30,6 +31,7 @@ QString Session::file(const QString& key) const {
 }
 
 QJsonObject Session::takeCrashed() {
+    if (folder_.isEmpty()) return {};
     const QDir dir(folder_);
     QJsonObject found;
     for (const auto& name : dir.entryList({"session-*.json"}, QDir::Files, QDir::Time)) {
@@ -54,6 +56,7 @@ QJsonObject Session::takeCrashed() {
 }
 
 QJsonObject Session::last() const {
+    if (folder_.isEmpty()) return {};
     try {
         return readJson(QDir(folder_).filePath(kLast));
     } catch (const std::exception&) {
@@ -62,7 +65,7 @@ QJsonObject Session::last() const {
 }
 
 void Session::keep(const QJsonObject& state) {
-    if (state == kept_ || state.isEmpty()) return;
+    if (folder_.isEmpty() || state == kept_ || state.isEmpty()) return;
     try {
         writeJson(file(key_), state);
         kept_ = state;
@@ -72,6 +75,7 @@ void Session::keep(const QJsonObject& state) {
 }
 
 void Session::end() {
+    if (folder_.isEmpty()) return;
     if (!kept_.isEmpty()) {
         try {
             writeJson(QDir(folder_).filePath(kLast), kept_);

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/backbones/backbone_layers.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <algorithm>
 
+#include "engine/nn/aligned_floats.h"
 #include "engine/nn/model_error.h"
 
 namespace atlas::engine {
 namespace {
 
 constexpr double kBatchNormEps = 1e-5;
+constexpr int64_t kHiddenFloats = 1 << 18;  // of an MLP between its layers, a thread
+constexpr int64_t kRowsOfAPanel = 14;       // of the kernels
 
 thread_local int plainDepth = 0;
 
@@ -61,8 +67,41 @@ ChannelAffine ChannelAffine::read(WeightReader& reader, const std::string& name,
 }
 
 Mlp Mlp::read(WeightReader& reader, const std::string& name, int64_t width, int64_t hidden) {
-    return {Linear::read(reader, name + ".fc1", width, hidden),
-            Linear::read(reader, name + ".fc2", hidden, width)};
+    Mlp mlp{Linear::read(reader, name + ".fc1", width, hidden),
+            Linear::read(reader, name + ".fc2", hidden, width),
+            {}};
+    const bool whole = width % kChannelGroup == 0 && hidden % kChannelGroup == 0;
+    if (whole && !PlainAttention::on() && mlp.fc1.weight.device().is_cpu()) {
+        const int panel = cpuKernels().panel;
+        mlp.packed = std::make_shared<Packed>(Packed{PackedLinear::pack(mlp.fc1, nullptr, panel),
+                                                     PackedLinear::pack(mlp.fc2, nullptr, panel)});
+    }
+    return mlp;
+}
+
+at::Tensor Mlp::operator()(const at::Tensor& x) const {
+    const bool gradient = at::GradMode::is_enabled() && x.requires_grad();
+    if (!packed || PlainAttention::on() || gradient || !x.device().is_cpu() ||
+        x.scalar_type() != at::kFloat)
+        return fc2(at::gelu(fc1(x)));
+    const auto& kernels = cpuKernels();
+    const at::Tensor rows = x.contiguous();
+    const at::Tensor result = at::empty_like(rows);
+    const int64_t width = packed->fc1.in, hidden = packed->fc1.out, count = rows.numel() / width;
+    const int64_t most =
+        std::clamp<int64_t>(kHiddenFloats / hidden / kRowsOfAPanel * kRowsOfAPanel, 28, 112);
+    const float* from = rows.const_data_ptr<float>();
+    auto* to = result.data_ptr<float>();
+    at::parallel_for(0, (count + most - 1) / most, 1, [&](int64_t begin, int64_t end) {
+        float* inside = threadScratch(most * hidden);
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t first = i * most, n = std::min(most, count - first);
+            packed->fc1.apply(kernels, from + first * width, width, inside, hidden, n,
+                              Activation::Gelu);
+            packed->fc2.apply(kernels, inside, hidden, to + first * width, width, n);
+        }
+    });
+    return result;
 }
 
 at::Tensor splitHeads(const at::Tensor& x, int64_t heads) {

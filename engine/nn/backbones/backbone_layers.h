@@ -3,9 +3,11 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "engine/nn/layers.h"
+#include "engine/nn/packed_linear.h"
 
 namespace atlas::engine {
 
@@ -39,8 +41,14 @@ struct ChannelAffine {
 
 struct Mlp {
     Linear fc1, fc2;
+    /// For the processor's kernels: what is between the two layers stays in the cache.
+    struct Packed {
+        PackedLinear fc1, fc2;
+    };
+    std::shared_ptr<const Packed> packed;
+
     static Mlp read(WeightReader& reader, const std::string& name, int64_t width, int64_t hidden);
-    at::Tensor operator()(const at::Tensor& x) const { return fc2(at::gelu(fc1(x))); }
+    at::Tensor operator()(const at::Tensor& x) const;
 };
 
 /// [B, N, A*d] -> [B, A, N, d], and back.

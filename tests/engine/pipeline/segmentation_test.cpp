@@ -53,6 +53,11 @@ TEST(OnnxFile, SaysWhatDeepnessWroteIntoIt) {
     EXPECT_EQ(findOnnx(folder.path()), path);
     std::ofstream(folder.path() / "other.onnx") << "x";
     EXPECT_FALSE(isModel(folder.path())) << "which of the two is not said";
+    std::filesystem::remove(folder.path() / "other.onnx");
+    std::ofstream(folder.path() / "LICENSE") << "Apache-2.0";
+    EXPECT_TRUE(isModel(folder.path()));
+    std::ofstream(folder.path() / "scene.tif") << "II";
+    EXPECT_FALSE(isModel(folder.path())) << "a folder of images with a model among them";
 }
 
 TEST(OnnxFile, HostileFilesAreNamedAndNothingElseHappens) {
