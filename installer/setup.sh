@@ -52,7 +52,7 @@ venv_deps() {
   "$venv/bin/pip" install -q --disable-pip-version-check "${index[@]/--index-url/--extra-index-url}" \
     onnxruntime onnx timm "torch==$torch" 2>&1 |
     grep -v '^WARNING' || true
-  "$venv/bin/python" -c "import torch" || { echo "LibTorch could not be installed into $venv" >&2; exit 1; }
+  "$venv/bin/python" -c "import torch; assert torch.__version__.startswith('$torch')" || { echo "LibTorch could not be installed into $venv" >&2; exit 1; }
   touch "$stamp"
 }
 

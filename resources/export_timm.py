@@ -20,9 +20,24 @@ import re
 import sys
 import warnings
 
-import timm
 import torch
 
+
+def load_timm():
+    """timm, also beside a LibTorch for which torchvision's own operators (of detection) do not load."""
+    try:
+        import timm
+    except RuntimeError:
+        load_timm.operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            load_timm.operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        for module in [m for m in sys.modules if m.split(".")[0] in ("timm", "torchvision")]:
+            del sys.modules[module]
+        import timm
+    return timm
+
+
+timm = load_timm()
 TOLERANCE = 1e-4  # of any logit, relative to the largest
 
 

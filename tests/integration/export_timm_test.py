@@ -12,10 +12,12 @@ import tempfile
 import warnings
 
 warnings.filterwarnings("ignore")
+EXPORT = pathlib.Path(__file__).resolve().parents[2] / "resources" / "export_timm.py"
+sys.path.insert(0, str(EXPORT.parent))
 try:
     import onnx  # noqa: F401
     import onnxruntime  # noqa: F401
-    import timm
+    from export_timm import timm
 except ImportError as missing:
     print(f"SKIPPED: {missing}")
     sys.exit(0)
@@ -28,7 +30,6 @@ TOLERANCE = 1e-4  # of any probability
 SIDE = 224
 # A convolutional network, one with shifted windows, one with attention over every patch.
 FAMILIES = ["convnext_atto", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"]
-EXPORT = pathlib.Path(__file__).resolve().parents[2] / "resources" / "export_timm.py"
 
 
 def call(*arguments):
