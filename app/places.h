@@ -14,7 +14,7 @@ std::filesystem::path resourcesDir();
 /// Where models that the user adds are put; empty without a home.
 std::filesystem::path userModels();
 
-/// Folders below resources/models and the user's model folder that hold a config.json, sorted.
+/// Folders below resources/models and the user's model folder with models in them, sorted.
 std::vector<std::filesystem::path> installedModels();
 
 /// Where measurements of this machine are kept; empty where there is no such place.

@@ -327,8 +327,8 @@ void addOperations(Cases& cases) {
         }
 }
 
-/// The sister networks against the same with attention and layout as their originals have them (all
-/// weights formed, channels first); the rest is the same on both sides.
+/// The sister networks against the same with attention, layout and MLPs as their originals have
+/// them (all weights formed, channels first); the rest is the same on both sides.
 void addBackbones(Cases& cases) {
     for (const auto& [architecture, variant, multiple] : {std::tuple{"vil", "vil_small", 32},
                                                           {"halonet", "halonet50ts", 256},

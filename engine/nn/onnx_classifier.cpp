@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <random>
 
 #include "engine/nn/answers_only.h"
 #include "engine/nn/context_batch.h"
@@ -64,6 +64,7 @@ class OnnxClassifier : public AnswersOnly {
             throw ModelError(file.string() + ": its input is not [B, 3, " + std::to_string(side) +
                              ", " + std::to_string(side) + "]");
         fixedBatch_ = shape[0] > 0 ? shape[0] : 0;
+        scores_.probabilities = givesProbabilities();
     }
 
     const ModelConfig& config() const override { return config_; }
@@ -101,10 +102,25 @@ class OnnxClassifier : public AnswersOnly {
         const size_t batch = fixedBatch_ ? static_cast<size_t>(fixedBatch_) : which.size();
         std::vector<float> input(batch * 3 * plane);
         for (size_t i = 0; i < which.size(); ++i) fill(contexts[which[i]], &input[i * 3 * plane]);
+        auto output = run(input, batch);
+        const bool segments = config_.segmentSide > 0;
+        const size_t classes = outputs(), places = segments ? plane : 1;
+        for (size_t i = 0; i < which.size(); ++i) {
+            float* first = &output[i * classes * places];
+            for (size_t p = 0; p < places; ++p) scores_.normalise(first + p, classes, places);
+            segments ? keepMap(contexts[which[i]], first, classes, results[which[i]])
+                     : keep(first, classes, results[which[i]]);
+        }
+    }
+
+    size_t outputs() const { return config_.singleLogit ? 1 : config_.classNames.size(); }
+
+    /// The raw output [B, K] or [B, K, S, S] of normalised images, of the shape that it must have.
+    std::vector<float> run(std::vector<float>& input, size_t batch) const {
+        const auto side = static_cast<size_t>(config_.patchSizePx), classes = outputs();
+        const bool segments = config_.segmentSide > 0;
         auto output = session_.run(
             input, {static_cast<int64_t>(batch), 3, config_.patchSizePx, config_.patchSizePx});
-        const size_t classes = config_.singleLogit ? 1 : config_.classNames.size();
-        const bool segments = config_.segmentSide > 0;
         const auto& shape = output.shape;
         const auto wanted = [&](size_t dimension, size_t value) {
             return shape[dimension] == static_cast<int64_t>(value);
@@ -113,14 +129,25 @@ class OnnxClassifier : public AnswersOnly {
             (segments && (!wanted(2, side) || !wanted(3, side))))
             throw ModelError(file_.string() + ": its output is not [B, " + std::to_string(classes) +
                              (segments ? ", S, S] with S = " + std::to_string(side) : "]"));
-        const size_t places = segments ? plane : 1;
-        const Scores scores{areProbabilities(output.values, classes, places)};
-        for (size_t i = 0; i < which.size(); ++i) {
-            float* first = &output.values[i * classes * places];
-            for (size_t p = 0; p < places; ++p) scores.normalise(first + p, classes, places);
-            segments ? keepMap(contexts[which[i]], first, classes, results[which[i]])
-                     : keep(first, classes, results[which[i]]);
+        return std::move(output.values);
+    }
+
+    /// The same for every context: asked of ever stronger noise at the start, not of each batch,
+    /// where small scores may look like probabilities by chance.
+    bool givesProbabilities() const {
+        const auto plane = static_cast<size_t>(config_.patchSizePx * config_.patchSizePx);
+        const size_t batch = fixedBatch_ ? static_cast<size_t>(fixedBatch_) : 1;
+        std::minstd_rand random(1);
+        std::vector<float> input(batch * 3 * plane);
+        for (float strength : {1e1f, 1e2f, 1e3f, 1e4f}) {
+            for (auto& v : input) v = (static_cast<float>(random() % 2001) / 1000 - 1) * strength;
+            const auto output = run(input, batch);
+            if (std::any_of(output.begin(), output.end(), [](float v) { return std::isnan(v); }))
+                continue;  // too strong for this network: says nothing
+            if (!areProbabilities(output, outputs(), config_.segmentSide > 0 ? plane : 1))
+                return false;
         }
+        return true;
     }
 
     /// One class: its probability and that of its absence, so that every place has an answer.
@@ -163,6 +190,7 @@ class OnnxClassifier : public AnswersOnly {
     ModelConfig config_;
     OnnxSession session_;
     int64_t fixedBatch_ = 0;
+    Scores scores_{};
 };
 
 }  // namespace

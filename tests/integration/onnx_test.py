@@ -34,15 +34,16 @@ CM = 50  # a synthetic scene has half a metre a pixel
 
 
 class Small(torch.nn.Module):
-    def __init__(self, classes):
+    def __init__(self, classes, gain=20, shift=0):
         super().__init__()
+        self.gain, self.shift = gain, shift
         self.features = torch.nn.Sequential(
             torch.nn.Conv2d(3, 8, 5, 2, 2), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, 2, 1),
             torch.nn.SiLU())
         self.head = torch.nn.Linear(16, classes)
 
     def forward(self, x):
-        return self.head(self.features(x).mean((2, 3))) * 20
+        return self.head(self.features(x).mean((2, 3))) * self.gain + self.shift
 
 
 class Attending(torch.nn.Module):
@@ -189,6 +190,8 @@ def main():
         pixels = np.array(Image.open(image))[..., :3]
         check.classifier("convolutions", Small(3), ["a", "b", "c"], 128, image, pixels)
         check.classifier("one", Small(1), ["water"], 128, image, pixels)
+        # Scores of the scene between 0 and 1, which are no probabilities all the same.
+        check.classifier("small_scores", Small(1, 1, 0.5), ["water"], 128, image, pixels)
         check.classifier("attending", Attending(4), list("abcd"), 64, image, pixels)
         check.classifier("one_at_a_time", Small(3), ["a", "b", "c"], 128, image, pixels, False)
         check.segmentor("segments", Segments(3, False), ["a", "b", "c"], 64, image, pixels)

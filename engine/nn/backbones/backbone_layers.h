@@ -78,7 +78,8 @@ std::vector<at::Tensor> attendRows(int64_t rows, double scale,
                                    const std::function<WindowRow(int64_t)>& row);
 
 /// While alive, this thread's backbones attend as their originals do: all windows at once, and
-/// every weight formed; those made meanwhile keep channels first. What benchmarks compare with.
+/// every weight formed; those made meanwhile keep channels first and LibTorch's MLPs. What
+/// benchmarks compare with.
 class PlainAttention {
   public:
     PlainAttention();
