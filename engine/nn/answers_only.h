@@ -20,7 +20,9 @@ class AnswersOnly : public Classifier {
     virtual ScaleMap gradientOf(const ContextPixels& context, GradientMap kind, int label) const;
 
     /// Why a probe, a flow, or a run without a scale or tokens is refused.
-    virtual std::string whyNotInside() const = 0;
+    virtual std::string whyNotInside() const {
+        return "an exported model shows nothing of its attention";
+    }
 };
 
 }  // namespace atlas::engine

@@ -9,19 +9,16 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "engine/nn/atlas_classifier.h"
 #include "engine/nn/atlas_runner.h"
 #include "engine/nn/autocast.h"
-#include "engine/nn/backbone_classifier.h"
 #include "engine/nn/classifier.h"
 #include "engine/nn/context_batch.h"
 #include "engine/nn/device.h"
 #include "engine/nn/device_graph.h"
 #include "engine/nn/model_error.h"
-#include "engine/nn/onnx_classifier.h"
-#include "engine/nn/onnx_file.h"
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
-#include "engine/nn/torchscript_classifier.h"
 
 namespace atlas::engine {
 namespace {
@@ -400,17 +397,9 @@ class AtlasClassifier : public Classifier {
 
 }  // namespace
 
-void setThreads(int threads) {
-    if (threads > 0) at::set_num_threads(threads);
-}
-
-std::unique_ptr<Classifier> Classifier::open(const std::filesystem::path& modelDir,
-                                             const ClassifierOptions& options) {
-    const ModelConfig config = loadModelConfig(modelDir);
-    if (config.architecture == kTorchScript) return openTorchScript(modelDir, config, options);
-    if (config.architecture == kOnnx) return openOnnx(findOnnx(modelDir), config, options);
-    if (!config.isAtlas()) return openBackbone(modelDir, config, options);
-    return std::make_unique<AtlasClassifier>(modelDir, options);
+std::unique_ptr<Classifier> openAtlas(const std::filesystem::path& dir,
+                                      const ClassifierOptions& options) {
+    return std::make_unique<AtlasClassifier>(dir, options);
 }
 
 }  // namespace atlas::engine

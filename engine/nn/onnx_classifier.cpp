@@ -89,11 +89,6 @@ class OnnxClassifier : public AnswersOnly {
         return results;
     }
 
-  protected:
-    std::string whyNotInside() const override {
-        return "an exported model shows nothing of its attention";
-    }
-
   private:
     void some(const std::vector<ContextPixels>& contexts, const std::vector<size_t>& which,
               std::vector<ContextResult>& results) const {

@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int kMetadataField = 14;  // of ModelProto
+constexpr uint64_t kMetadataField = 14, kMostField = 64;  // of ModelProto
 constexpr int kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5;
 constexpr uint64_t kMostMetadata = uint64_t{1} << 20;  // bytes of one entry
 
@@ -25,13 +25,13 @@ class Fields {
         : stream_(file, std::ios::binary), size_(fs::file_size(file)) {
         if (!stream_) throw ModelError("cannot be read");
     }
-    /// False at the end of the file.
-    bool next(int& field, std::string& bytes) {
+    /// The next entry of metadata; false at the end of the file.
+    bool next(std::string& bytes) {
         while (at() < size_) {
             const uint64_t tag = varint();
             const int type = static_cast<int>(tag & 7);
-            field = static_cast<int>(tag >> 3);
-            if (field < 1 || field > 64) throw ModelError("is no ONNX model");
+            const uint64_t field = tag >> 3;
+            if (field < 1 || field > kMostField) throw ModelError("is no ONNX model");
             if (type == kVarint) {
                 varint();
             } else if (type == kFixed64 || type == kFixed32) {
@@ -156,9 +156,8 @@ fs::path findOnnx(const fs::path& model) {
 std::map<std::string, std::string> readOnnxMetadata(const fs::path& file) try {
     std::map<std::string, std::string> metadata;
     Fields fields(file);
-    int field = 0;
     std::string bytes;
-    while (fields.next(field, bytes)) metadata.insert(entryOf(bytes));
+    while (fields.next(bytes)) metadata.insert(entryOf(bytes));
     return metadata;
 } catch (const fs::filesystem_error& error) {
     throw ModelError(file.string() + ": " + error.code().message());

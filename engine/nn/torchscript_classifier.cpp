@@ -132,9 +132,6 @@ class TorchScriptClassifier : public AnswersOnly {
             return inputGradient(image, [&](const at::Tensor& x) { return score(forward(x)); });
         return camOf(image, score);
     }
-    std::string whyNotInside() const override {
-        return "an exported model shows nothing of its attention";
-    }
 
   private:
     static std::string firstLine(const std::string& text) {

@@ -209,6 +209,34 @@ FaithfulnessCurve summary(const Samples& samples) {
     return curve;
 }
 
+/// Fills `map` and `label` of a result whose context is there: a row of squares at once.
+void occlude(const Classifier& classifier, int label, SaliencyResult& result) {
+    const auto& view = result.context;
+    const auto before = classifier.classify({view.pixels}, false).at(0).probabilities;
+    if (before.empty()) throw std::runtime_error("there is no data in this context");
+    const auto best = std::max_element(before.begin(), before.end()) - before.begin();
+    result.label = label < 0 ? static_cast<int>(best) : label;
+    const auto asked = static_cast<size_t>(result.label);
+    const ContextPixels blurry = blurred(view.pixels, view.side);
+    const auto edge = [&](int64_t cell) {
+        return static_cast<int>(cell * view.side / kOcclusionCells);
+    };
+    for (int64_t row = 0; row < kOcclusionCells; ++row) {
+        std::vector<ContextPixels> squares;
+        for (int64_t column = 0; column < kOcclusionCells; ++column) {
+            squares.push_back(view.pixels);
+            copyRect(blurry, squares.back(),
+                     {edge(column), edge(row), edge(column + 1) - edge(column),
+                      edge(row + 1) - edge(row)},
+                     view.side);
+        }
+        const auto answers = classifier.classify(squares, false);
+        for (size_t i = 0; i < answers.size(); ++i)
+            result.map.at(0, static_cast<int>(i), static_cast<int>(row)) =
+                before.at(asked) - answers[i].probabilities.at(asked);
+    }
+}
+
 }  // namespace
 
 ContextView contextAt(const io::ColorSource& image, const ModelConfig& model,
@@ -375,31 +403,9 @@ SaliencyResult saliencyAt(const io::ColorSource& image, const Classifier& classi
         result.map.values = analysis.gradient.values;
         return result;
     }
-    const auto before = classifier.classify({view.pixels}, false).at(0).probabilities;
-    if (before.empty()) throw std::runtime_error("there is no data in this context");
-    const auto best = std::max_element(before.begin(), before.end()) - before.begin();
     result.method = "occlusion";
-    result.label = label < 0 ? static_cast<int>(best) : label;
     result.map = raster(kOcclusionCells);
-    const ContextPixels blurry = blurred(view.pixels, view.side);
-    const auto edge = [&](int64_t cell) {
-        return static_cast<int>(cell * view.side / kOcclusionCells);
-    };
-    for (int64_t row = 0; row < kOcclusionCells; ++row) {
-        std::vector<ContextPixels> squares;  // a row at once
-        for (int64_t column = 0; column < kOcclusionCells; ++column) {
-            squares.push_back(view.pixels);
-            copyRect(blurry, squares.back(),
-                     {edge(column), edge(row), edge(column + 1) - edge(column),
-                      edge(row + 1) - edge(row)},
-                     view.side);
-        }
-        const auto answers = classifier.classify(squares, false);
-        for (size_t i = 0; i < answers.size(); ++i)
-            result.map.at(0, static_cast<int>(i), static_cast<int>(row)) =
-                before.at(static_cast<size_t>(result.label)) -
-                answers[i].probabilities.at(static_cast<size_t>(result.label));
-    }
+    occlude(classifier, label, result);
     return result;
 }
 
