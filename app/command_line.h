@@ -2,8 +2,11 @@
 // The subcommands. Each prints to stdout, errors to stderr, and returns the exit code.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
+
+#include "engine/nn/classifier.h"
 
 namespace atlas::app {
 
@@ -89,9 +92,13 @@ struct EvalArguments {
     std::string data, model, record;
     EngineArguments engine;
     long long size = 0;
-    bool json = false;
+    bool trustModel = false, json = false;
 };
 int runEval(const EvalArguments& arguments);
+
+/// How to open a model with these arguments; `trust`: code in it is trusted from now on.
+engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
+                                    const EngineArguments& arguments, bool trust);
 
 struct CompareArguments {
     EngineArguments engine;

@@ -12,21 +12,26 @@
 
 namespace atlas::app {
 
+engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
+                                    const EngineArguments& arguments, bool trust) {
+    engine::RunRequest request;
+    request.modelDir = model;
+    request.device = arguments.device;
+    request.precision = arguments.precision;
+    request.cache = cacheDir();
+    request.trustFile = trustFile();
+    if (const auto code = engine::codeOf(model); code && trust)
+        engine::trust(*code, request.trustFile);
+    return engine::classifierOptions(request);
+}
+
 int runCompare(const CompareArguments& arguments) {
     engine::setThreads(arguments.engine.threads);
     std::vector<std::filesystem::path> models;
     std::vector<engine::ClassifierOptions> options;
     for (const auto& name : arguments.models) {
-        engine::RunRequest request;
-        request.modelDir = findModel(name);
-        request.device = arguments.engine.device;
-        request.precision = arguments.engine.precision;
-        request.cache = cacheDir();
-        request.trustFile = trustFile();
-        if (const auto code = engine::codeOf(request.modelDir); code && arguments.trustModel)
-            engine::trust(*code, request.trustFile);
-        models.push_back(request.modelDir);
-        options.push_back(engine::classifierOptions(request));
+        models.push_back(findModel(name));
+        options.push_back(optionsOf(models.back(), arguments.engine, arguments.trustModel));
     }
     const int64_t side = engine::largestPatch(models);
     const auto data = engine::openDataset(arguments.data, side);

@@ -148,6 +148,7 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     addEngineOptions(*eval, a.eval.engine);
     eval->add_option("--record", a.eval.record,
                      "Write the result under this name into the model's training record");
+    eval->add_flag("--trust-model", a.eval.trustModel, "As for classify");
     eval->add_flag("--json", a.eval.json, "Print JSON");
     onCall(eval, a.eval, runEval, code);
 

@@ -76,12 +76,14 @@ int runEval(const EvalArguments& arguments) {
     engine::setThreads(arguments.engine.threads);
     const auto modelDir = findModel(arguments.model);
     const auto model = engine::loadModelConfig(modelDir);
+    if (!arguments.record.empty() &&
+        (model.architecture == engine::kTorchScript || model.architecture == engine::kOnnx))
+        throw std::runtime_error("--record: an exported model has no training record to write to");
     const int64_t side = arguments.size > 0 ? arguments.size : model.patchSizePx;
     if (side < 16 || side > 16384) throw std::runtime_error("--size must be 16 to 16384 pixels");
     const auto data = engine::openDataset(arguments.data, side);
     const auto result = engine::evaluateModel(
-        modelDir, *data, side,
-        {.device = arguments.engine.device, .precision = arguments.engine.precision, .cache = {}},
+        modelDir, *data, side, optionsOf(modelDir, arguments.engine, arguments.trustModel),
         interruptToken());
     auto json = result.toJson();
     json["data"] = arguments.data;

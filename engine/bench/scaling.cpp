@@ -81,24 +81,31 @@ int64_t numbersIn(const StateDict& weights) {
     return count;
 }
 
-AtlasConfig smallAtlas() {
+/// `external`: the first stage looks at memories instead (external_attention.h).
+AtlasConfig smallAtlas(bool external) {
     AtlasConfig config;
     config.dim = 384;
     config.stemWidth = config.dim / 4;
     config.numClasses = 1000;
     config.mapping = WindowMapping::Nested;
     config.stages = {{2, 6, 4, true, 2}, {10, 6, 4, true, 1}};
+    if (external) config.stages[0].blocks.assign(2, BlockAttention::External);
     return config;
 }
 
 std::vector<Entry> entries() {
     std::vector<Entry> list;
-    list.push_back({"Atlas (dim 384)", numbersIn(initialAtlasWeights(smallAtlas(), 1)), 16, [] {
-                        Atlas network(smallAtlas(), initialAtlasWeights(smallAtlas(), 1));
-                        network.fold();
-                        auto runner = std::make_shared<AtlasRunner>(network);
-                        return Forward([runner](const at::Tensor& x) { runner->run(x, {}, {}); });
-                    }});
+    for (const bool external : {false, true}) {
+        const AtlasConfig config = smallAtlas(external);
+        list.push_back({external ? "Atlas, external first stage" : "Atlas (dim 384)",
+                        numbersIn(initialAtlasWeights(config, 1)), 16, [config] {
+                            Atlas network(config, initialAtlasWeights(config, 1));
+                            network.fold();
+                            auto runner = std::make_shared<AtlasRunner>(network);
+                            return Forward(
+                                [runner](const at::Tensor& x) { runner->run(x, {}, {}); });
+                        }});
+    }
     for (const auto& [architecture, variant] : {std::pair{"vil", "vil_small"},
                                                 {"halonet", "halonet50ts"},
                                                 {"scalablevit", "scalablevit_s"}}) {

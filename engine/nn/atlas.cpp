@@ -71,7 +71,7 @@ AtlasStage::AtlasStage(WeightReader& reader, const std::string& prefix, const At
                        const AtlasStageConfig& stage) {
     for (int64_t d = 0; d < stage.depth; ++d)
         blocks_.emplace_back(reader, prefix + "levels.0.blocks." + std::to_string(d) + ".", config,
-                             stage);
+                             stage, d);
 }
 
 void AtlasStage::forward(TokenMaps& tokens, const ForwardMode& mode, const TraceRequest& request,

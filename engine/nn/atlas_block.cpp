@@ -53,10 +53,12 @@ at::Tensor poolTokens(const at::Tensor& map, int64_t ratio, const at::Tensor& va
 }
 
 AtlasBlock::AtlasBlock(WeightReader& reader, const std::string& prefix, const AtlasConfig& config,
-                       const AtlasStageConfig& stage)
+                       const AtlasStageConfig& stage, int64_t index)
     : heads_(stage.heads), ratio_(config.poolRatio), mapping_(config.mapping) {
     const int64_t c = config.dim;
     const auto hidden = static_cast<int64_t>(std::floor(static_cast<double>(c) * stage.mlpRatio));
+    if (stage.attentionOf(index) == BlockAttention::External)
+        memory_ = ExternalMemory::read(reader, prefix, c / heads_, stage.memorySlots);
     for (int64_t s = 0; s < stage.weightSets; ++s) {
         const std::string position = prefix + "posemb." + std::to_string(s) + ".projector.";
         const std::string block = prefix + "blocks." + std::to_string(s) + ".";
@@ -64,9 +66,11 @@ AtlasBlock::AtlasBlock(WeightReader& reader, const std::string& prefix, const At
         w.position0 = Linear::read(reader, position + "0", 2, kPositionHidden);
         w.position2 = Linear::read(reader, position + "2", kPositionHidden, c, false);
         w.normQ = LayerNorm::read(reader, block + "norm1_q", c);
-        w.normKv = LayerNorm::read(reader, block + "norm1_kv", c);
         w.q = Linear::read(reader, block + "attn.q", c, c, stage.qkvBias);
-        w.kv = Linear::read(reader, block + "attn.kv", c, 2 * c, stage.qkvBias);
+        if (!memory_) {
+            w.normKv = LayerNorm::read(reader, block + "norm1_kv", c);
+            w.kv = Linear::read(reader, block + "attn.kv", c, 2 * c, stage.qkvBias);
+        }
         w.proj = Linear::read(reader, block + "attn.proj", c, c);
         w.norm2 = LayerNorm::read(reader, block + "norm2", c);
         w.fc1 = Linear::read(reader, block + "mlp.fc1", c, hidden);
@@ -194,6 +198,31 @@ struct AtlasBlock::Pass {
             recordProbe(i, q, result, sources, segments);
     }
 
+    /// In place of topDown() and finerToCoarser().
+    void recall(int64_t i) {
+        const auto& g = geometry(i);
+        const at::Tensor taken = valid(i).defined() ? toWindows(valid(i), g.window) : at::Tensor();
+        const ExternalAttention result =
+            externalAttention(query(i, g.window), *block.memory_, taken);
+        finish(i, result.out, g.window, g.rows);
+        keepMap("block.top_down.scale", i);
+        if (!attentionTraced()) return;
+        const int64_t scale = scales.first + i;
+        const at::Tensor received = toRaster(result.received, g.window, g.rows);
+        (*trace)[pairName("attention.mass", scale, scale)] =
+            valid(i).defined() ? valid(i).to(received.scalar_type())
+                               : at::ones(received.sizes(), received.options());
+        (*trace)[pairName("attention.received", scale, scale)] = received;
+        addToTotal(i, received);
+        for (int64_t t = i + 1; t < count(); ++t) {  // nobody looks there
+            (*trace)[pairName("attention.mass", scale, scales.first + t)] =
+                at::zeros(received.sizes(), received.options());
+            const int64_t side = geometry(t).side;
+            (*trace)[pairName("attention.received", scale, scales.first + t)] =
+                at::zeros({batch(), side, side}, received.options());
+        }
+    }
+
     void finerToCoarser(int64_t i) {
         const auto& fine = geometry(i - 1);
         const int64_t side = geometry(i).side / fine.rows;
@@ -266,6 +295,10 @@ void AtlasBlock::forward(std::vector<at::Tensor>& maps, const BlockScales& scale
     Pass pass{*this, maps, scales, mode, request, trace, std::vector<KeyValue>(maps.size())};
     pass.addPositions();
     pass.sumUpwards();
+    if (memory_) {
+        for (int64_t i = pass.count() - 1; i >= 0; --i) pass.recall(i);
+        return;
+    }
     for (int64_t i = pass.count() - 1; i >= 0; --i) pass.topDown(i);
     for (int64_t i = 1; i < pass.count(); ++i) pass.finerToCoarser(i);
 }

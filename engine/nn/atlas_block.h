@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/nn/atlas_config.h"
+#include "engine/nn/external_attention.h"
 #include "engine/nn/layers.h"
 #include "engine/nn/probe_point.h"
 #include "engine/nn/segmented_attention.h"
@@ -43,9 +44,10 @@ at::Tensor positionEmbedding(const Linear& layer0, const Linear& layer2, int64_t
 
 class AtlasBlock {
   public:
-    /// Reads `<prefix>posemb.S...` and `<prefix>blocks.S...`.
+    /// Reads `<prefix>posemb.S...` and `<prefix>blocks.S...`, and `<prefix>memory...` where the
+    /// block's attention is external. `index`: of the block in its stage.
     AtlasBlock(WeightReader& reader, const std::string& prefix, const AtlasConfig& config,
-               const AtlasStageConfig& stage);
+               const AtlasStageConfig& stage, int64_t index = 0);
 
     /// Updates `maps` ([B, side, side, C] of each scale, finest first) in place.
     void forward(std::vector<at::Tensor>& maps, const BlockScales& scales, const ForwardMode& mode,
@@ -53,12 +55,13 @@ class AtlasBlock {
 
     struct WeightSet {
         Linear position0, position2;
-        LayerNorm normQ, normKv, norm2;
+        LayerNorm normQ, normKv, norm2;  ///< normKv and kv: not with external attention
         Linear q, kv, proj, fc1, fc2;
     };
     /// For runners that compute the same in another way.
     const std::vector<WeightSet>& sets() const { return sets_; }
     int64_t heads() const { return heads_; }
+    const std::optional<ExternalMemory>& memory() const { return memory_; }
 
     /// x + P for windows of side `side` by the weights of `set`: [side*side, C] (spec 5.1).
     at::Tensor positionEmbedding(int64_t set, int64_t side) const;
@@ -74,6 +77,7 @@ class AtlasBlock {
     at::Tensor cachedPosition(int64_t set, int64_t side) const;
 
     std::vector<WeightSet> sets_;
+    std::optional<ExternalMemory> memory_;
     int64_t heads_;
     int64_t ratio_;
     WindowMapping mapping_;

@@ -142,7 +142,13 @@ class AtlasClassifier : public Classifier {
         const RunnerOutput output = runner().run(batch_.images({context}, {0}), mask, request);
         result.logits = floatsOf(output.logits);
         result.probabilities = floatsOf(output.logits.softmax(1));
-        if (asked.probe) result.probe = probeMaps(output.trace, *asked.probe);
+        if (asked.probe) {
+            if (isExternal(*asked.probe))
+                throw ModelError(config_.name +
+                                 ": the tokens of this block look at learned memories, not at each "
+                                 "other: choose another block to probe");
+            result.probe = probeMaps(output.trace, *asked.probe);
+        }
         for (const auto& depth : output.flow) {
             ContextAnalysis::Depth d{
                 static_cast<int>(depth.stage), static_cast<int>(depth.block), {}};
@@ -273,6 +279,14 @@ class AtlasClassifier : public Classifier {
             result.probabilities.assign(first, first + classes);
             if (attention) readAttention(trace, static_cast<int64_t>(i), mask, result);
         }
+    }
+
+    bool isExternal(const ProbePoint& point) const {
+        const auto& stages = config_.network.stages;
+        const auto k = static_cast<size_t>(std::max<int64_t>(0, point.stage));
+        if (k >= stages.size()) return false;
+        const int64_t block = point.block < 0 ? stages[k].depth - 1 : point.block;
+        return block < stages[k].depth && stages[k].attentionOf(block) == BlockAttention::External;
     }
 
     /// Of the stage that was asked for, or the first that holds the scale.

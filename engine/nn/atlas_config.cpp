@@ -27,6 +27,16 @@ int64_t readSize(const nlohmann::json& json, const char* key, int64_t fallback, 
     return value.get<int64_t>();
 }
 
+constexpr const char* kMultiScale = "multi_scale";
+constexpr const char* kExternal = "external";
+
+BlockAttention readAttention(const nlohmann::json& name) {
+    if (name == kMultiScale) return BlockAttention::MultiScale;
+    if (name == kExternal) return BlockAttention::External;
+    throw ModelError("network configuration: \"block_attention\" holds " + name.dump() +
+                     ", not multi_scale or external");
+}
+
 AtlasStageConfig readStage(const nlohmann::json& json, int64_t dim) {
     AtlasStageConfig stage;
     stage.depth = readSize(json, "depth", 0, kMaxDepth);
@@ -41,6 +51,13 @@ AtlasStageConfig readStage(const nlohmann::json& json, int64_t dim) {
     const int64_t scales =
         json.contains("scales") ? static_cast<int64_t>(json.at("scales").size()) : 1;
     stage.weightSets = readSize(json, "weight_sets", scales, 64);
+    for (const auto& name : json.value("block_attention", nlohmann::json::array()))
+        stage.blocks.push_back(readAttention(name));
+    if (!stage.blocks.empty() && static_cast<int64_t>(stage.blocks.size()) != stage.depth)
+        throw ModelError("network configuration: \"block_attention\" names " +
+                         std::to_string(stage.blocks.size()) + " blocks of a stage of " +
+                         std::to_string(stage.depth));
+    stage.memorySlots = readSize(json, "memory_slots", stage.memorySlots, kMaxWidth);
     return stage;
 }
 
@@ -87,12 +104,19 @@ nlohmann::json AtlasConfig::toJson() const {
         {"max_scales", maxScales},
         {"window_mapping", mapping == WindowMapping::Nested ? "nested" : "raster"},
         {"stages", nlohmann::json::array()}};
-    for (const auto& stage : stages)
+    for (const auto& stage : stages) {
         json["stages"].push_back({{"depth", stage.depth},
                                   {"num_heads", stage.heads},
                                   {"mlp_ratio", stage.mlpRatio},
                                   {"qkv_bias", stage.qkvBias},
                                   {"weight_sets", stage.weightSets}});
+        if (stage.blocks.empty()) continue;
+        auto& block = json["stages"].back();
+        block["memory_slots"] = stage.memorySlots;
+        for (const auto kind : stage.blocks)
+            block["block_attention"].push_back(kind == BlockAttention::External ? kExternal
+                                                                                : kMultiScale);
+    }
     return json;
 }
 

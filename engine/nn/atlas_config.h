@@ -11,12 +11,24 @@
 
 namespace atlas::engine {
 
+/// How the tokens of a window look at others within a block.
+enum class BlockAttention {
+    MultiScale,  ///< at each other and at the windows of all coarser scales (spec 5.3 and 5.4)
+    External     ///< at learned memories alone (external_attention.h)
+};
+
 struct AtlasStageConfig {
     int64_t depth = 1;
     int64_t heads = 1;
     double mlpRatio = 4;
     bool qkvBias = true;
     int64_t weightSets = 1;  ///< sets of weights, finest scale first; the last serves all beyond
+    std::vector<BlockAttention> blocks{};  ///< one a block; empty: all multi-scale
+    int64_t memorySlots = 64;              ///< of external blocks
+
+    BlockAttention attentionOf(int64_t block) const {
+        return blocks.empty() ? BlockAttention::MultiScale : blocks.at(static_cast<size_t>(block));
+    }
 
     bool operator==(const AtlasStageConfig&) const = default;
 };

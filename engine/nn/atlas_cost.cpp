@@ -8,10 +8,17 @@ namespace {
 
 /// Sums up one block over the scales that are left.
 void addBlock(AtlasCost& cost, const std::vector<ScaleGeometry>& scales, size_t first, double c,
-              double hidden) {
+              double hidden, const AtlasStageConfig& stage, int64_t block) {
+    const bool external = stage.attentionOf(block) == BlockAttention::External;
     for (size_t s = first; s < scales.size(); ++s) {
         const auto& g = scales[s];
         const double tokens = static_cast<double>(g.side * g.side);
+        if (external) {
+            cost.projections += tokens * 4 * c * c;
+            cost.attention += 4 * tokens * c * static_cast<double>(stage.memorySlots);
+            cost.mlp += 4 * tokens * c * hidden;
+            continue;
+        }
         double keys = 0;
         for (size_t t = s; t < scales.size(); ++t)
             keys += static_cast<double>(scales[t].tokensPerWindow());
@@ -52,7 +59,7 @@ AtlasCost atlasCost(const AtlasConfig& config, int64_t side) {
     for (size_t k = 0; k < config.stages.size(); ++k)
         for (int64_t d = 0; d < config.stages[k].depth; ++d)
             addBlock(cost, scales, std::min(k, scales.size() - 1), c,
-                     std::floor(c * config.stages[k].mlpRatio));
+                     std::floor(c * config.stages[k].mlpRatio), config.stages[k], d);
     return cost;
 }
 

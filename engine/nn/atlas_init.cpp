@@ -67,7 +67,12 @@ void initialiseStem(Initialiser& init, const AtlasConfig& config) {
 }
 
 void initialiseBlock(Initialiser& init, const std::string& prefix, int64_t dim,
-                     const AtlasStageConfig& stage) {
+                     const AtlasStageConfig& stage, int64_t index) {
+    const bool external = stage.attentionOf(index) == BlockAttention::External;
+    if (external) {
+        init.linear(prefix + "memory.mk", dim / stage.heads, stage.memorySlots, false);
+        init.linear(prefix + "memory.mv", stage.memorySlots, dim / stage.heads, false);
+    }
     const auto hidden = static_cast<int64_t>(std::floor(static_cast<double>(dim) * stage.mlpRatio));
     for (int64_t s = 0; s < stage.weightSets; ++s) {
         const std::string position = prefix + "posemb." + std::to_string(s) + ".projector.";
@@ -75,9 +80,9 @@ void initialiseBlock(Initialiser& init, const std::string& prefix, int64_t dim,
         init.linear(position + "0", 2, 512);
         init.linear(position + "2", 512, dim, false);
         init.norm(block + "norm1_q", dim);
-        init.norm(block + "norm1_kv", dim);
+        if (!external) init.norm(block + "norm1_kv", dim);
         init.linear(block + "attn.q", dim, dim, stage.qkvBias);
-        init.linear(block + "attn.kv", dim, 2 * dim, stage.qkvBias);
+        if (!external) init.linear(block + "attn.kv", dim, 2 * dim, stage.qkvBias);
         init.linear(block + "attn.proj", dim, dim);
         init.norm(block + "norm2", dim);
         init.linear(block + "mlp.fc1", dim, hidden);
@@ -95,7 +100,7 @@ StateDict initialAtlasWeights(const AtlasConfig& config, uint64_t seed) {
             initialiseBlock(
                 init,
                 "atlas_models." + std::to_string(k) + ".levels.0.blocks." + std::to_string(d) + ".",
-                config.dim, config.stages[k]);
+                config.dim, config.stages[k], d);
     init.norm("readout_norm", config.dim);
     init.norm("fc_norm", config.dim);
     init.linear("fc", config.dim, config.numClasses);

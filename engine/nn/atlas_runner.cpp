@@ -224,6 +224,7 @@ class AtlasRunner::Pass {
         double keys = 0;
         for (size_t t = s; t < layouts_.size(); ++t)
             keys += static_cast<double>(layouts_[t].tokens());
+        if (block.memory()) keys = static_cast<double>(block.memory()->slots);
         return static_cast<double>(layout.tokens()) *
                (block.flopsPerToken(s - first) + 4 * keys * static_cast<double>(impl_.config.dim));
     }

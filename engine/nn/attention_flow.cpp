@@ -19,6 +19,10 @@ void AttentionFlow::add(int64_t stage, int64_t block, bool upwards, int64_t scal
     pass.windows.push_back(std::move(window));
 }
 
+void AttentionFlow::addIdentity(int64_t stage, int64_t block, int64_t scale) {
+    passes_[orderOf(stage, block, kDown, scale)].scale = scale;
+}
+
 void AttentionFlow::addEdges(int64_t stage, int64_t block, int64_t scale,
                              const std::vector<Edge>& edges) {
     Pass& pass = passes_[orderOf(stage, block, kPool, scale)];

@@ -40,6 +40,8 @@ class AttentionFlow {
 
     /// `upwards`: of the pass of spec 5.4, else 5.3. `scale`: of the queries.
     void add(int64_t stage, int64_t block, bool upwards, int64_t scale, Window window);
+    /// A pass of 5.3 in which tokens look at no tokens: each stays what it is.
+    void addIdentity(int64_t stage, int64_t block, int64_t scale);
     /// Spec 5.2 into `scale`; stage -1: spec 4.
     void addEdges(int64_t stage, int64_t block, int64_t scale, const std::vector<Edge>& edges);
 

@@ -29,6 +29,16 @@ float* mapOf(Trace& trace, const std::string& name, const TokenScale& layout) {
     return map.data_ptr<float>();
 }
 
+/// Maps of what scale `i` looks at: they exist even where nobody looks.
+void makeMaps(const AttentionRecord& record, const std::vector<RunningScale>& scales, size_t i) {
+    const auto q = static_cast<int64_t>(i);
+    for (size_t t = i; t < scales.size(); ++t) {
+        const auto k = static_cast<int64_t>(t);
+        mapOf(*record.trace, pairName(record, "mass", q, k), *scales[i].layout);
+        mapOf(*record.trace, pairName(record, "received", q, k), *scales[t].layout);
+    }
+}
+
 /// Place in a raster map of a window's token.
 int64_t placeOf(const TokenScale& layout, int64_t slot, int64_t token) {
     const auto& g = layout.geometry;
@@ -48,7 +58,7 @@ PackedBlock::PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels&
     for (const auto& w : block.sets()) {
         Set set;
         set.q = PackedLinear::pack(w.q, &w.normQ, kernels.panel);
-        set.kv = PackedLinear::pack(w.kv, &w.normKv, kernels.panel, 2);
+        if (!block.memory()) set.kv = PackedLinear::pack(w.kv, &w.normKv, kernels.panel, 2);
         set.proj = PackedLinear::pack(w.proj, nullptr, kernels.panel);
         set.fc1 = PackedLinear::pack(w.fc1, &w.norm2, kernels.panel);
         set.fc2 = PackedLinear::pack(w.fc2, nullptr, kernels.panel);
@@ -56,6 +66,10 @@ PackedBlock::PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels&
         set.position2 = w.position2;
         sets_.push_back(std::move(set));
     }
+    if (const auto& memory = block.memory())
+        memory_ = {PackedLinear::pack(memory->keys, nullptr, kernels.panel),
+                   PackedLinear::pack(memory->values, nullptr, kernels.panel),
+                   memory->keys.weight.size(0)};
 }
 
 const float* PackedBlock::position(size_t scale, int64_t side) const {
@@ -145,9 +159,23 @@ void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& s
         kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
                            static_cast<int>(dim_), kNormEps);
         set.q.apply(kernels_, normed, wide, query_.data() + first * stride_, stride_, count);
-        set.kv.apply(kernels_, normed, wide, keyValue_.data() + first * 2 * stride_, 2 * stride_,
-                     count);
+        if (!block.memory())
+            set.kv.apply(kernels_, normed, wide, keyValue_.data() + first * 2 * stride_,
+                         2 * stride_, count);
     });
+    if (block.memory())
+        recall(block, scales, i, from, to, record);
+    else
+        lookAround(block, scales, i, from, to, record);
+    finish(set, x, attended_.data(), rows);
+    clearInvalid(layout, scales[i].tokens, from, to);
+}
+
+/// Attention of the windows' queries to their own window and its parents.
+void BlockRunner::lookAround(const PackedBlock& block, const std::vector<RunningScale>& scales,
+                             size_t i, int64_t from, int64_t to, const AttentionRecord& record) {
+    const TokenScale& layout = *scales[i].layout;
+    const int64_t tokens = layout.tokens();
     std::vector<AttentionTask> tasks;
     std::vector<std::vector<KeySource>> sources;
     int64_t keysEach = 0;
@@ -203,12 +231,63 @@ void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& s
         recordFlow(record, scales, static_cast<int64_t>(i), false, queries, sources, tasks,
                    block.heads());
     }
-    finish(set, x, attended_.data(), rows);
-    clearInvalid(layout, scales[i].tokens, from, to);
+}
+
+/// Attention of the windows' queries to the block's memories.
+void BlockRunner::recall(const PackedBlock& block, const std::vector<RunningScale>& scales,
+                         size_t i, int64_t from, int64_t to, const AttentionRecord& record) {
+    const TokenScale& layout = *scales[i].layout;
+    const auto& memory = *block.memory();
+    const int64_t tokens = layout.tokens(), heads = block.heads(), size = dim_ / heads;
+    const int64_t wide = memory.keys.out, width = memory.values.out;
+    if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
+    at::parallel_for(0, (to - from) * heads, 1, [&](int64_t begin, int64_t end) {
+        float* scores = threadScratch(tokens * (wide + width) + 2 * wide);
+        float* results = scores + tokens * wide;
+        for (int64_t item = begin; item < end; ++item) {
+            const int64_t place = item / heads * tokens * stride_ + item % heads * size;
+            memory.keys.apply(kernels_, query_.data() + place, stride_, scores, wide, tokens);
+            MemoryTask task;
+            task.scores = scores;
+            task.stride = wide;
+            task.tokens = tokens;
+            task.slots = static_cast<int>(memory.slots);
+            task.valid = layout.validOf(from + item / heads);
+            task.received = record.maps ? received_.data() + item * tokens : nullptr;
+            task.scratch = results + tokens * width;
+            kernels_.normaliseTwice(task);
+            memory.values.apply(kernels_, scores, wide, results, width, tokens);
+            for (int64_t t = 0; t < tokens; ++t)
+                std::copy_n(results + t * width, size, attended_.data() + place + t * stride_);
+        }
+    });
+    const auto scale = static_cast<int64_t>(i);
+    if (record.flow) record.flow->addIdentity(record.stage, record.block, record.first + scale);
+    if (!record.maps) return;
+    makeMaps(record, scales, i);
+    float* mass = mapOf(*record.trace, pairName(record, "mass", scale, scale), layout);
+    float* received = mapOf(*record.trace, pairName(record, "received", scale, scale), layout);
+    float* total =
+        mapOf(*record.trace,
+              record.prefix + "attention.received_total.k" + std::to_string(record.first + scale),
+              layout);
+    for (int64_t slot = from; slot < to; ++slot) {
+        const uint8_t* valid = layout.validOf(slot);
+        for (int64_t t = 0; t < tokens; ++t) {
+            const int64_t place = placeOf(layout, slot, t);
+            mass[place] = !valid || valid[t] ? 1.0f : 0.0f;
+            float sum = 0;
+            for (int64_t h = 0; h < heads; ++h)
+                sum += received_.data()[((slot - from) * heads + h) * tokens + t];
+            received[place] = sum / static_cast<float>(heads);
+            total[place] += received[place];
+        }
+    }
 }
 
 void BlockRunner::share(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
                         int64_t from, int64_t to) {
+    if (block.memory()) return;
     RunningScale& scale = scales[i];
     const int64_t tokens = scale.layout->tokens();
     scale.shared.atLeast(scale.layout->slots() * tokens * 2 * stride_);
@@ -225,6 +304,7 @@ void BlockRunner::share(const PackedBlock& block, std::vector<RunningScale>& sca
 
 void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
                           int64_t from, int64_t to, const AttentionRecord& record) {
+    if (block.memory()) return;
     const TokenScale& fine = *scales[i].layout;
     const TokenScale& coarse = *scales[i + 1].layout;
     const int64_t tokens = fine.tokens(), rows = (to - from) * tokens;
@@ -422,11 +502,7 @@ void BlockRunner::record(const AttentionRecord& record, const std::vector<Runnin
     const int64_t tokens = layout.tokens();
     const auto q = static_cast<int64_t>(i);
     const float share = 1 / static_cast<float>(heads);
-    for (size_t t = i; t < scales.size(); ++t) {  // maps exist even where nobody looks
-        mapOf(*record.trace, pairName(record, "mass", q, static_cast<int64_t>(t)), layout);
-        mapOf(*record.trace, pairName(record, "received", q, static_cast<int64_t>(t)),
-              *scales[t].layout);
-    }
+    makeMaps(record, scales, i);
     for (size_t n = 0; n < tasks.size(); ++n) {
         const AttentionTask& task = tasks[n];
         const int64_t slot = from + static_cast<int64_t>(n);

@@ -30,6 +30,12 @@ class PackedBlock {
     PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels& kernels);
     const Set& set(size_t scale) const { return sets_[std::min(scale, sets_.size() - 1)]; }
     int64_t heads() const { return heads_; }
+    /// Learned memories that the tokens look at instead of each other (external_attention.h).
+    struct Memory {
+        PackedLinear keys, values;
+        int64_t slots = 0;
+    };
+    const Memory* memory() const { return memory_ ? &*memory_ : nullptr; }
     /// P of spec 5.1, [side*side, stride]; kept. Thread-safe.
     const float* position(size_t scale, int64_t side) const;
     double flopsPerToken(size_t scale) const;  ///< of the linear layers
@@ -37,6 +43,7 @@ class PackedBlock {
 
   private:
     std::vector<Set> sets_;
+    std::optional<Memory> memory_;
     int64_t heads_, dim_;
     struct Positions {
         std::mutex mutex;
@@ -81,18 +88,20 @@ class BlockRunner {
     /// Windows that one call should take so that every thread has work.
     int64_t windowsAtOnce(const TokenScale& scale) const;
 
-    /// Top-down pass (5.3) of the windows [from, to) of scale `i` of the stage. Reads `source`
-    /// (null: in place), adding `position` where given; writes scales[i].tokens.
+    /// Top-down pass (5.3), or what an external block does, of the windows [from, to) of scale `i`
+    /// of the stage. Reads `source` (null: in place), adding `position` where given; writes
+    /// scales[i].tokens.
     void topDown(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
                  int64_t from, int64_t to, const float* source, const float* position,
                  const AttentionRecord& record);
 
-    /// Keys and values of the windows [from, to) for the finer scales, into scales[i].shared.
+    /// Keys and values of the windows [from, to) for the finer scales, into scales[i].shared. An
+    /// external block has none.
     void share(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i, int64_t from,
                int64_t to);
 
     /// Finer-to-coarser pass (5.4): the windows [from, to) of scale `i` and the tiles over them of
-    /// scale i + 1, whose tokens are updated.
+    /// scale i + 1, whose tokens are updated. An external block has no such pass.
     void upwards(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
                  int64_t from, int64_t to, const AttentionRecord& record);
 
@@ -109,6 +118,10 @@ class BlockRunner {
     const CpuKernels& kernels() const { return kernels_; }
 
   private:
+    void lookAround(const PackedBlock& block, const std::vector<RunningScale>& scales, size_t i,
+                    int64_t from, int64_t to, const AttentionRecord& record);
+    void recall(const PackedBlock& block, const std::vector<RunningScale>& scales, size_t i,
+                int64_t from, int64_t to, const AttentionRecord& record);
     void attend(const std::vector<AttentionTask>& windows, int64_t heads, float* received,
                 int64_t keysEach, float* mass);
     void finish(const PackedBlock::Set& set, float* tokens, const float* attended, int64_t rows);

@@ -7,28 +7,12 @@
 
 #include "engine/nn/machine.h"
 #include "engine/nn/model_error.h"
-#include "engine/training/trainer.h"
+#include "engine/training/evaluate_network.h"
 
 namespace atlas::engine {
 namespace {
 
 constexpr size_t kBatch = 4;
-
-/// The middle of an image as a context; no data where the image is smaller.
-ContextPixels middleOf(const io::RasterBlock& image, int64_t side) {
-    ContextPixels context{std::vector<uint8_t>(static_cast<size_t>(4 * side * side), 0)};
-    const int64_t left = (image.width - side) / 2, top = (image.height - side) / 2;
-    for (int64_t y = std::max<int64_t>(0, -top); y < side && top + y < image.height; ++y)
-        for (int64_t x = std::max<int64_t>(0, -left); x < side && left + x < image.width; ++x) {
-            const auto from =
-                           static_cast<size_t>(((top + y) * image.width + left + x) * image.bands),
-                       to = static_cast<size_t>(4 * (y * side + x));
-            std::copy_n(image.u8.begin() + static_cast<std::ptrdiff_t>(from), 3,
-                        context.rgba.begin() + static_cast<std::ptrdiff_t>(to));
-            context.rgba[to + 3] = 255;
-        }
-    return context;
-}
 
 int numberOf(std::vector<std::string>& names, const std::string& name) {
     const auto found = std::find(names.begin(), names.end(), name);

@@ -15,17 +15,94 @@
 #include "engine/training/evaluate_network.h"
 
 namespace atlas::engine {
+namespace {
 
 using nlohmann::json;
+
+constexpr double kClear = 0.6;  // of a context that one class must cover
+constexpr size_t kBatch = 4;    // contexts of a model that is not Atlas
+
+Evaluation begin(const ModelConfig& model, const Dataset& data) {
+    Evaluation result;
+    result.classNames = model.classNames;
+    result.arrangementOnly = data.arrangementOnly();
+    result.confusion.assign(model.classNames.size(), std::vector<int64_t>(model.classNames.size()));
+    return result;
+}
+
+/// Sister networks and exported models: they take contexts of their own size alone.
+Evaluation evaluateClassifier(const std::filesystem::path& modelDir, const Dataset& data,
+                              int64_t side, const std::vector<int>& labelMap,
+                              const ClassifierOptions& options, const std::stop_token& stop) {
+    const auto classifier = Classifier::open(modelDir, options);
+    const ModelConfig& model = classifier->config();
+    if (side > 0 && side != model.patchSizePx)
+        throw ModelError(modelDir.string() + ": this model takes contexts of " +
+                         std::to_string(model.patchSizePx) + " pixels, not " +
+                         std::to_string(side));
+    Evaluation result = begin(model, data);
+    result.device = classifier->deviceReason();
+    if (model.segmentSide > 0)
+        throw ModelError(modelDir.string() +
+                         ": it gives a class for every pixel, the data one for every image");
+    const auto start = std::chrono::steady_clock::now();
+    int64_t seen = 0;
+    for (size_t first = 0; first < data.size() && !stop.stop_requested(); first += kBatch) {
+        std::vector<ContextPixels> contexts;
+        std::vector<Sample> samples;
+        for (size_t i = first; i < std::min(data.size(), first + kBatch); ++i) {
+            samples.push_back(data.sample(i, 0, model.patchSizePx));
+            contexts.push_back(middleOf(samples.back().image, model.patchSizePx));
+        }
+        const auto answers = classifier->classify(contexts, false);
+        for (size_t i = 0; i < answers.size(); ++i) {
+            const auto& p = answers[i].probabilities;
+            if (p.empty()) continue;  // an image without a pixel
+            const auto best = std::max_element(p.begin(), p.end());
+            result.add(labelMap[static_cast<size_t>(samples[i].label)],
+                       static_cast<int>(best - p.begin()), samples[i].share);
+            ++seen;
+        }
+    }
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+    result.secondsPerSample = seen ? spent.count() / static_cast<double>(seen) : 0;
+    return result;
+}
+
+}  // namespace
+
+ContextPixels middleOf(const io::RasterBlock& image, int64_t side) {
+    ContextPixels context{std::vector<uint8_t>(static_cast<size_t>(4 * side * side), 0)};
+    const int64_t left = (image.width - side) / 2, top = (image.height - side) / 2;
+    for (int64_t y = std::max<int64_t>(0, -top); y < side && top + y < image.height; ++y)
+        for (int64_t x = std::max<int64_t>(0, -left); x < side && left + x < image.width; ++x) {
+            const auto from =
+                           static_cast<size_t>(((top + y) * image.width + left + x) * image.bands),
+                       to = static_cast<size_t>(4 * (y * side + x));
+            std::copy_n(image.u8.begin() + static_cast<std::ptrdiff_t>(from), 3,
+                        context.rgba.begin() + static_cast<std::ptrdiff_t>(to));
+            context.rgba[to + 3] = 255;
+        }
+    return context;
+}
+
+void Evaluation::add(int truth, int predicted, double share) {
+    const bool hit = predicted == truth;
+    if (share < kClear) {
+        ++mixedCount;
+        mixedRight += hit;
+        return;
+    }
+    ++count;
+    right += hit;
+    ++confusion[static_cast<size_t>(truth)][static_cast<size_t>(predicted)];
+}
 
 Evaluation evaluateNetwork(const LogitsOf& network, const ModelConfig& model, const Dataset& data,
                            int64_t side, const std::vector<int>& labelMap,
                            const std::stop_token& stop) {
     const at::NoGradGuard noGradient;
-    Evaluation result;
-    result.classNames = model.classNames;
-    result.arrangementOnly = data.arrangementOnly();
-    result.confusion.assign(model.classNames.size(), std::vector<int64_t>(model.classNames.size()));
+    Evaluation result = begin(model, data);
     BatchRequest request;
     request.order.resize(data.size());
     std::iota(request.order.begin(), request.order.end(), size_t{0});
@@ -39,19 +116,10 @@ Evaluation evaluateNetwork(const LogitsOf& network, const ModelConfig& model, co
     int64_t seen = 0;
     while (!stop.stop_requested() && loader.next(batch)) {
         const at::Tensor best = network(asTensor(batch)).argmax(1).to(at::kCPU);
-        for (size_t i = 0; i < batch.labels.size(); ++i) {
-            const auto predicted = best[static_cast<int64_t>(i)].item<int64_t>();
-            const int truth = labelMap[static_cast<size_t>(batch.labels[i])];
-            const bool hit = predicted == truth;
-            if (batch.shares[i] < 0.6) {
-                ++result.mixedCount;
-                result.mixedRight += hit;
-                continue;
-            }
-            ++result.count;
-            result.right += hit;
-            ++result.confusion[static_cast<size_t>(truth)][static_cast<size_t>(predicted)];
-        }
+        for (size_t i = 0; i < batch.labels.size(); ++i)
+            result.add(labelMap[static_cast<size_t>(batch.labels[i])],
+                       static_cast<int>(best[static_cast<int64_t>(i)].item<int64_t>()),
+                       batch.shares[i]);
         seen += static_cast<int64_t>(batch.labels.size());
     }
     result.secondsPerSample =
@@ -109,8 +177,6 @@ std::array<double, 2> wilsonInterval(int64_t right, int64_t count) {
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data, int64_t side,
                          const ClassifierOptions& options, std::stop_token stop) {
     const ModelConfig model = loadModelConfig(modelDir);
-    if (!model.isAtlas())
-        throw ModelError(modelDir.string() + ": only Atlas networks are evaluated here yet");
     std::vector<int> map;
     for (const auto& name : data.classNames()) {
         const auto found = std::find(model.classNames.begin(), model.classNames.end(), name);
@@ -119,6 +185,7 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
                              "\" of the data");
         map.push_back(static_cast<int>(found - model.classNames.begin()));
     }
+    if (!model.isAtlas()) return evaluateClassifier(modelDir, data, side, map, options, stop);
     const DeviceChoice choice = chooseDevice(options.device);
     const bool bf16 = useBfloat16(options.precision);
     Atlas network(model.network, loadWeights(modelDir / "model.safetensors", choice.device));

@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "engine/nn/classifier.h"
 #include "engine/nn/tensor.h"
 #include "engine/training/batches.h"
 #include "engine/training/trainer.h"
@@ -15,6 +16,9 @@ inline at::Tensor asTensor(Batch& batch) {
                          {static_cast<int64_t>(batch.labels.size()), 3, batch.side, batch.side},
                          at::kFloat);
 }
+
+/// The middle of an image as a context; no data where the image is smaller.
+ContextPixels middleOf(const io::RasterBlock& image, int64_t side);
 
 /// Logits [n, classes] of images [n, 3, side, side].
 using LogitsOf = std::function<at::Tensor(const at::Tensor& images)>;

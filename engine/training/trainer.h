@@ -83,6 +83,8 @@ struct Evaluation {
     double secondsPerSample = 0;
     std::string device;  ///< where, why, and in which precision
 
+    /// One context more; `share` of its area is of the class `truth`.
+    void add(int truth, int predicted, double share);
     double accuracy() const {
         return count ? static_cast<double>(right) / static_cast<double>(count) : 0;
     }
@@ -96,7 +98,8 @@ struct Evaluation {
 std::array<double, 2> wilsonInterval(int64_t right, int64_t count);
 
 /// Classifies every sample of `data` with the model folder, as contexts of `side` px (0: those that
-/// it was made for). Class names are matched by name; throws ModelError where they differ.
+/// it was made for; networks other than Atlas take no others). Class names are matched by name;
+/// throws ModelError where they differ.
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data,
                          int64_t side = 0, const ClassifierOptions& options = {},
                          std::stop_token stop = {});

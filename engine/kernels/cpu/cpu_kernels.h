@@ -87,6 +87,18 @@ struct AttentionTask {
 inline constexpr int kAttentionRows = 56;  ///< queries whose scores are held at once
 int64_t attentionScratch(const AttentionTask& task);
 
+/// Scores of one window's tokens at the slots of a memory, for one head, in place
+/// (external_attention.h): every slot's softmax over the tokens, then every token's share.
+struct MemoryTask {
+    float* scores =
+        nullptr;  ///< [tokens][stride]; columns from `slots` to the group's end become 0
+    int64_t stride = 0, tokens = 0;
+    int slots = 0;
+    const uint8_t* valid = nullptr;  ///< [tokens], 0 = all its shares become 0; null: all
+    float* received = nullptr;       ///< [tokens]: what the slots take of each; or null
+    float* scratch = nullptr;        ///< twice the padded slots, on a cache line
+};
+
 struct CpuKernels {
     const char* name;
     int panel;  ///< columns of a packed panel
@@ -108,6 +120,7 @@ struct CpuKernels {
     /// out = max(out, x) over `count` floats (a multiple of kChannelGroup).
     void (*maximum)(float* out, const float* x, int64_t count);
     void (*attention)(const AttentionTask& task);
+    void (*normaliseTwice)(const MemoryTask& task);
 };
 
 /// The best table for this processor. ATLASSCOPE_ISA=portable|avx2|avx512 asks for another one.

@@ -418,6 +418,39 @@ void attention(const AttentionTask& t) {
     }
 }
 
+void normaliseTwice(const MemoryTask& t) {
+    const int whole = padded(t.slots);
+    float* most = t.scratch;
+    float* share = most + whole;
+    for (int c = 0; c < whole; ++c) most[c] = -3e38f;
+    for (int c = 0; c < whole; ++c) share[c] = 0;
+    for (int64_t n = 0; n < t.tokens; ++n)
+        if (!t.valid || t.valid[n]) maximum(most, t.scores + n * t.stride, whole);
+    for (int64_t n = 0; n < t.tokens; ++n) {
+        float* row = t.scores + n * t.stride;
+        const bool taken = !t.valid || t.valid[n];
+        for (int c = 0; c < whole; c += kLanes) {
+            const Lanes e = taken ? expOf(load(row + c) - load(most + c)) : splat(0);
+            store(row + c, e);
+            store(share + c, load(share + c) + e);
+        }
+    }
+    for (int c = 0; c < whole; ++c) share[c] = c < t.slots && share[c] > 0 ? 1 / share[c] : 0;
+    for (int64_t n = 0; n < t.tokens; ++n) {
+        float* row = t.scores + n * t.stride;
+        Lanes all = splat(0);
+        for (int c = 0; c < whole; c += kLanes) {
+            const Lanes part = load(row + c) * load(share + c);
+            store(row + c, part);
+            all += part;
+        }
+        const float taken = sum(all);
+        if (t.received) t.received[n] = taken;
+        const Lanes scale = splat(1 / (taken + 1e-9f));
+        for (int c = 0; c < whole; c += kLanes) store(row + c, load(row + c) * scale);
+    }
+}
+
 }  // namespace atlas::engine::ATLAS_ISA
 
 /// What the .cpp that includes this file defines.
@@ -425,5 +458,5 @@ void attention(const AttentionTask& t) {
     {                                                                                              \
         NAME, ATLAS_ISA::kPanel, ATLAS_ISA::product, ATLAS_ISA::winogradInput,                     \
             ATLAS_ISA::winogradOutput, ATLAS_ISA::layerNorm, ATLAS_ISA::normalise, ATLAS_ISA::add, \
-            ATLAS_ISA::maximum, ATLAS_ISA::attention                                               \
+            ATLAS_ISA::maximum, ATLAS_ISA::attention, ATLAS_ISA::normaliseTwice                    \
     }

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <random>
 
+#include "engine/nn/aligned_floats.h"
+
 namespace atlas::engine {
 namespace {
 
@@ -242,6 +244,50 @@ TEST_P(CpuKernelsTest, AttentionIsOneSoftmaxOverAllSegments) {
             }
         }
         for (size_t j = 0; j < total; ++j) ASSERT_NEAR(received[j], expectedReceived[j], 1e-4);
+    }
+}
+
+TEST_P(CpuKernelsTest, MemoryScoresAreNormalisedOverTokensAndThenOverSlots) {
+    for (const auto& [tokens, slots] : {std::pair<size_t, size_t>{256, 64}, {7, 5}, {16, 33}}) {
+        SCOPED_TRACE(std::to_string(tokens) + " tokens, " + std::to_string(slots) + " slots");
+        const size_t wide = (slots + 15) / 16 * 16, stride = wide + 16;
+        auto scores = randomFloats(tokens * stride, 11);
+        for (float& score : scores) score *= 9;
+        std::vector<uint8_t> valid(tokens, 1);
+        for (size_t n = 2; n < tokens; n += 3) valid[n] = 0;
+        for (const bool masked : {false, true}) {
+            const auto taken = [&](size_t n) { return !masked || valid[n] != 0; };
+            auto mine = scores;
+            std::vector<float> received(tokens, -1);
+            AlignedFloats scratch(static_cast<int64_t>(2 * wide));
+            MemoryTask task;
+            task.scores = mine.data();
+            task.stride = static_cast<int64_t>(stride);
+            task.tokens = static_cast<int64_t>(tokens);
+            task.slots = static_cast<int>(slots);
+            task.valid = masked ? valid.data() : nullptr;
+            task.received = received.data();
+            task.scratch = scratch.data();
+            GetParam()->normaliseTwice(task);
+            std::vector<double> share(tokens * slots), sum(tokens);
+            for (size_t m = 0; m < slots; ++m) {
+                double all = 0;
+                for (size_t n = 0; n < tokens; ++n)
+                    if (taken(n)) all += std::exp(double(scores[n * stride + m]));
+                for (size_t n = 0; n < tokens; ++n) {
+                    share[n * slots + m] =
+                        taken(n) ? std::exp(double(scores[n * stride + m])) / all : 0;
+                    sum[n] += share[n * slots + m];
+                }
+            }
+            for (size_t n = 0; n < tokens; ++n) {
+                ASSERT_NEAR(received[n], sum[n], 1e-5);
+                for (size_t m = 0; m < slots; ++m)
+                    ASSERT_NEAR(mine[n * stride + m], share[n * slots + m] / (sum[n] + 1e-9), 1e-5)
+                        << n << ' ' << m;
+                for (size_t m = slots; m < wide; ++m) ASSERT_EQ(mine[n * stride + m], 0);
+            }
+        }
     }
 }
 

@@ -33,6 +33,17 @@ AtlasConfig tinyConfig(WindowMapping mapping) {
     return config;
 }
 
+/// With external attention in the first block of the first stage and in the last stage.
+AtlasConfig externalConfig(WindowMapping mapping) {
+    AtlasConfig config = tinyConfig(mapping);
+    const auto external = BlockAttention::External, multiScale = BlockAttention::MultiScale;
+    config.stages[0].blocks = {external, multiScale};
+    config.stages[0].memorySlots = 7;
+    config.stages[2].blocks = {multiScale, external};
+    config.stages[2].memorySlots = 33;
+    return config;
+}
+
 /// Random weights under which no layer is the identity.
 StateDict randomWeights(const AtlasConfig& config) {
     StateDict weights;
@@ -80,12 +91,13 @@ void expectEqual(const Trace& mine, const Trace& expected) {
 
 const RunnerRequest kAll{.attention = true, .contributions = true, .probe = {}};
 
-class RunnerShapes : public testing::TestWithParam<WindowMapping> {};
+class RunnerShapes : public testing::TestWithParam<std::tuple<WindowMapping, bool>> {};
 
 TEST_P(RunnerShapes, EqualsThePlainForward) {
     const at::NoGradGuard noGradient;
     at::manual_seed(7);
-    Pair pair(tinyConfig(GetParam()));
+    const auto& [mapping, external] = GetParam();
+    Pair pair(external ? externalConfig(mapping) : tinyConfig(mapping));
     const TraceRequest request{
         .attention = true, .contributions = true, .intermediate = false, .probe = {}};
     for (const auto& [images, h, w] : {std::tuple<int64_t, int64_t, int64_t>{1, 512, 512},
@@ -113,7 +125,9 @@ TEST_P(RunnerShapes, EqualsThePlainForward) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Mappings, RunnerShapes,
-                         testing::Values(WindowMapping::Raster, WindowMapping::Nested));
+                         testing::Combine(testing::Values(WindowMapping::Raster,
+                                                          WindowMapping::Nested),
+                                          testing::Bool()));
 
 TEST(Runner, GoesWithoutAScaleAsThePlainForwardDoes) {
     const at::NoGradGuard noGradient;
@@ -237,8 +251,9 @@ TEST(Flow, OfOneScaleIsTheProductOfTheAttentionMatrices) {
 
 TEST(Flow, KeepsItsSumThroughScalesStagesAndMasks) {
     const at::NoGradGuard noGradient;
-    for (auto mapping : {WindowMapping::Nested, WindowMapping::Raster}) {
-        Pair pair(tinyConfig(mapping));
+    for (const auto& config : {tinyConfig(WindowMapping::Nested), tinyConfig(WindowMapping::Raster),
+                               externalConfig(WindowMapping::Nested)}) {
+        Pair pair(config);
         const at::Tensor image = at::randn({1, 3, 1000, 700});
         at::Tensor mask = at::ones({1, 63, 44}, at::kByte);
         mask.slice(1, 10, 30).slice(2, 5, 40).fill_(0);
@@ -306,8 +321,14 @@ RunnerInput noiseInput(int64_t height, int64_t width, int64_t* pixelsRead = null
     return input;
 }
 
-TEST(Runner, ScratchFileGivesTheSameAndReadsEachPixelOnce) {
-    Pair pair(tinyConfig(WindowMapping::Nested));
+class RunnerConfigs : public testing::TestWithParam<bool> {
+  protected:
+    Pair pair{GetParam() ? externalConfig(WindowMapping::Nested)
+                         : tinyConfig(WindowMapping::Nested)};
+};
+INSTANTIATE_TEST_SUITE_P(WithAndWithoutMemories, RunnerConfigs, testing::Bool());
+
+TEST_P(RunnerConfigs, ScratchFileGivesTheSameAndReadsEachPixelOnce) {
     const test::TemporaryFolder folder;
     int64_t read = 0;
     const RunnerInput input = noiseInput(1100, 1000, &read);
@@ -341,8 +362,7 @@ TEST(Runner, ScratchFileGivesTheSameAndReadsEachPixelOnce) {
 
 struct Stop {};
 
-TEST(Runner, GoesOnFromACheckpointWhereverItWasCancelled) {
-    Pair pair(tinyConfig(WindowMapping::Nested));
+TEST_P(RunnerConfigs, GoesOnFromACheckpointWhereverItWasCancelled) {
     const RunnerInput input = noiseInput(700, 900);
     const RunnerOutput whole = pair.runner.run(input, kAll, {}, {});
     for (const bool file : {false, true}) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,7 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <opencv2/imgcodecs.hpp>
 
+#include "engine/nn/backbones/backbone.h"
 #include "engine/nn/model_error.h"
+#include "engine/nn/safetensors.h"
+#include "engine/training/evaluate_network.h"
 #include "engine/training/trainer.h"
 #include "tests/support/temporary_folder.h"
 
@@ -97,6 +101,58 @@ TEST(Trainer, LearnsRecordsAndResumesExactly) {
     };
     EXPECT_EQ(bytes(folder.path() / "one/model.safetensors"),
               bytes(folder.path() / "two/model.safetensors"));
+}
+
+TEST(Evaluate, SisterNetworksAnswerAsTheirClassifierDoes) {
+    const test::TemporaryFolder folder;
+    writeImages(folder.path() / "data");
+    const auto data = openDataset((folder.path() / "data").string(), 64);
+    const nlohmann::json network = {
+        {"arch", "l1,h2,d16,n1,s1,g1,p4,f7,a1_l2,h2,d32,n1,s0,g1,p2,a0"},
+        {"image_size", 64},
+        {"num_classes", 2}};
+    ModelConfig config;
+    config.name = "sister";
+    config.classNames = {"red", "blue"};  // not in the order of the data
+    config.classColors = defaultClassColors(2);
+    config.patchSizePx = 64;
+    config.spacingUmPx = 1;
+    config.mean = config.std = {0.5f, 0.5f, 0.5f};
+    config.setBackbone("vil", network);
+    saveModelConfig(folder.path() / "model", config);
+    StateDict weights;
+    at::manual_seed(5);
+    for (const auto& [name, shape] : Backbone::weightsOf("vil", network))
+        weights[name] = at::randn(shape) * 0.3;
+    saveSafetensors(folder.path() / "model/model.safetensors", weights);
+    const Evaluation result = evaluateModel(folder.path() / "model", *data);
+    const auto classifier = Classifier::open(folder.path() / "model", {});
+    int64_t right = 0;
+    for (size_t i = 0; i < data->size(); ++i) {
+        const Sample sample = data->sample(i, 0, 64);
+        const auto p = classifier->classify({middleOf(sample.image, 64)}, false)[0].probabilities;
+        right += config.classNames[p[1] > p[0] ? 1 : 0] ==
+                 data->classNames()[static_cast<size_t>(sample.label)];
+    }
+    EXPECT_EQ(result.count, 16);
+    EXPECT_EQ(result.right, right);
+    EXPECT_EQ(result.confusion[0][0] + result.confusion[1][1], right);
+    EXPECT_EQ(result.confusion[0][0] + result.confusion[0][1], 8);
+    EXPECT_GT(result.secondsPerSample, 0);
+    EXPECT_THROW(evaluateModel(folder.path() / "model", *data, 128), ModelError);
+}
+
+TEST(Trainer, LearnsWithExternalAttention) {
+    const test::TemporaryFolder folder;
+    writeImages(folder.path() / "data");
+    const auto data = openDataset((folder.path() / "data").string(), 64);
+    auto plan = tinyPlan(folder.path() / "plan.json", 8);
+    plan.model.network.stages[0].blocks = {BlockAttention::External};
+    plan.model.network.stages[0].memorySlots = 8;
+    ASSERT_TRUE(Trainer(plan, *data, data.get(), folder.path() / "out")
+                    .run({}, [](const TrainingProgress&) {}));
+    EXPECT_EQ(loadModelConfig(folder.path() / "out").network.stages, plan.model.network.stages);
+    EXPECT_GE(evaluateModel(folder.path() / "out", *data).right, 14);
 }
 
 TEST(TrainingPlan, NamesFileAndKey) {
