@@ -29,19 +29,31 @@ QStringList namesOf(const std::vector<std::string>& names) {
 }  // namespace
 
 ModelLook ModelLook::of(const engine::ModelConfig& model) {
-    ModelLook look{namesOf(model.classNames), colorsOf(model.classColors), {}, model.ground};
+    ModelLook look{namesOf(model.classNames), colorsOf(model.classColors), {}, model.ground,
+                   namesOf(model.mapNames),   namesOf(model.massNames)};
     for (int64_t side : model.tokenSidesPx())
         look.tokenSidesUm.push_back(static_cast<double>(side) * model.spacingUmPx);
     return look;
 }
 
 ModelLook ModelLook::of(const engine::LoadedRun& run) {
-    return {namesOf(run.classNames), colorsOf(run.classColors), run.tokenSidesUm, run.ground};
+    return {namesOf(run.classNames), colorsOf(run.classColors), run.tokenSidesUm, run.ground,
+            namesOf(run.mapNames),   namesOf(run.massNames)};
 }
 
 QString ModelLook::scaleTitle(size_t scale) const {
-    return QString("s%1, %2").arg(scale).arg(
+    const QString title = QString("s%1, %2").arg(scale).arg(
         QString::fromStdString(engine::lengthText(tokenSidesUm.at(scale), ground)));
+    const QString what = mapNames.value(static_cast<qsizetype>(scale));
+    return what.isEmpty() ? title : title + ", " + what;
+}
+
+QString ModelLook::massTitle(size_t band) const {
+    return massNames.isEmpty() ? scaleTitle(band) : massNames.value(static_cast<qsizetype>(band));
+}
+
+size_t ModelLook::masses() const {
+    return massNames.isEmpty() ? tokenSidesUm.size() : static_cast<size_t>(massNames.size());
 }
 
 std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const ModelLook& look,
@@ -83,8 +95,8 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         auto& mass = add("mass", {}, results.mass);
         if (isNew) mass.colorMap = "magma";
         mass.classNames.clear();
-        for (size_t k = 0; k < look.tokenSidesUm.size(); ++k) mass.classNames << look.scaleTitle(k);
-        mass.title = tr("mass on %1").arg(look.scaleTitle(static_cast<size_t>(mass.band)));
+        for (size_t k = 0; k < look.masses(); ++k) mass.classNames << look.massTitle(k);
+        mass.title = tr("mass on %1").arg(look.massTitle(static_cast<size_t>(mass.band)));
         if (isNew) mass.raw = true;
         mass.rescale();
     }

@@ -15,10 +15,13 @@ struct ModelLook {
     std::vector<QColor> classColors;
     std::vector<double> tokenSidesUm;  ///< one a scale, finest first
     bool ground = false;
+    QStringList mapNames, massNames;  ///< of networks other than Atlas; may be empty
 
     static ModelLook of(const engine::ModelConfig& model);
     static ModelLook of(const engine::LoadedRun& run);
-    QString scaleTitle(size_t scale) const;  ///< "s0, 16 µm"
+    QString scaleTitle(size_t scale) const;  ///< "s0, 16 µm", "s1, 8 m, global tokens"
+    QString massTitle(size_t band) const;    ///< on what this share of attention falls
+    size_t masses() const;
 };
 
 std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const ModelLook& look,

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 
-COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000"]  # Okabe-Ito
+COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9"]  # Okabe-Ito
 WIDTH, HEIGHT, LEFT, TOP, GAP = 430, 300, 62, 30, 90
 
 

@@ -57,18 +57,18 @@ class BackboneClassifier : public AnswersOnly {
             const float* first = probabilities.const_data_ptr<float>() +
                                  static_cast<int64_t>(i) * probabilities.size(1);
             result.probabilities.assign(first, first + probabilities.size(1));
-            for (const auto& map : trace.stages) {
-                if (!map.defined()) continue;
-                const at::Tensor plain =
-                    map[static_cast<int64_t>(i)].to(at::kCPU, at::kFloat).contiguous();
-                const float* values = plain.const_data_ptr<float>();
-                result.received.push_back({plain.size(0), {values, values + plain.numel()}});
+            for (const auto& map : trace.maps)
+                result.received.push_back(mapOf(map[static_cast<int64_t>(i)]));
+            for (const auto& share : trace.mass) {
+                const at::Tensor mine = share[static_cast<int64_t>(i)];
+                result.mass.push_back(mapOf(mine));
+                result.meanMass.push_back(mine.mean().item<float>());
             }
         }
         return results;
     }
 
-    /// A probe too: what a place of a stage's last attention attends to, mean over heads.
+    /// A probe too: what a place of a map's last attention attends to, mean over heads.
     ContextAnalysis analyse(const ContextPixels& context,
                             const AnalysisRequest& asked) const override {
         if (!asked.probe) return AnswersOnly::analyse(context, asked);
@@ -76,22 +76,20 @@ class BackboneClassifier : public AnswersOnly {
         rest.probe.reset();
         ContextAnalysis analysis = AnswersOnly::analyse(context, rest);
         if (analysis.probabilities.empty()) return analysis;
-        const auto& strides = config_.stageStridesPx;
+        const auto& strides = config_.mapSidesPx;
         const auto scale = static_cast<size_t>(asked.probe->scale);
         const double places =
             static_cast<double>(config_.patchSizePx) / static_cast<double>(strides.at(scale));
         BackboneTrace trace;
-        trace.probedStage = stageOf(scale);
+        trace.probedMap = asked.probe->scale;
         trace.probe.u = (static_cast<double>(asked.probe->column) + 0.5) / places;
         trace.probe.v = (static_cast<double>(asked.probe->row) + 0.5) / places;
         const at::NoGradGuard noGradient;
         network_->forward(batch_.images({context}, {0}).to(choice_.device), &trace);
         if (!trace.probe.weights.defined())
             throw ModelError(config_.name + ": this stage has no attention between places");
-        const at::Tensor map = trace.probe.weights[0].to(at::kCPU, at::kFloat).contiguous();
         analysis.probe.resize(strides.size());
-        analysis.probe[scale] = {
-            map.size(0), {map.const_data_ptr<float>(), map.const_data_ptr<float>() + map.numel()}};
+        analysis.probe[scale] = mapOf(trace.probe.weights[0]);
         return analysis;
     }
 
@@ -110,12 +108,10 @@ class BackboneClassifier : public AnswersOnly {
     }
 
   private:
-    /// Stages without a map are no scales.
-    int64_t stageOf(size_t scale) const {
-        const auto strides = network_->stageStrides();
-        for (size_t s = 0, k = 0; s < strides.size(); ++s)
-            if (strides[s] > 0 && k++ == scale) return static_cast<int64_t>(s);
-        return -1;
+    static ScaleMap mapOf(const at::Tensor& map) {
+        const at::Tensor plain = map.to(at::kCPU, at::kFloat).contiguous();
+        const float* values = plain.const_data_ptr<float>();
+        return {plain.size(0), {values, values + plain.numel()}};
     }
 
     ModelConfig config_;

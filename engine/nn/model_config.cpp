@@ -123,9 +123,13 @@ void ModelConfig::setBackbone(const std::string& name, const json& config) {
                          std::to_string(description.sizeMultiple) + ", the least for this network");
     architecture = name;
     backbone = config.dump();
-    stageStridesPx.clear();
-    for (int64_t stride : description.stageStrides)
-        if (stride > 0) stageStridesPx.push_back(stride);
+    mapSidesPx.clear();
+    mapNames.clear();
+    for (const auto& map : description.maps) {
+        mapSidesPx.push_back(map.sidePx);
+        mapNames.push_back(map.what);
+    }
+    massNames = description.massNames;
 }
 
 std::string ModelConfig::networkText() const {
@@ -133,7 +137,7 @@ std::string ModelConfig::networkText() const {
 }
 
 std::vector<int64_t> ModelConfig::tokenSidesPx() const {
-    if (!isAtlas()) return stageStridesPx;
+    if (!isAtlas()) return mapSidesPx;
     const int64_t tokens = (patchSizePx + 15) / 16;
     const auto scales = listScales(legalSide(tokens, network.windowSide, network.poolRatio),
                                    network.windowSide, network.poolRatio, network.maxScales);

@@ -27,11 +27,13 @@ struct ModelConfig {
     double spacingUmPx = 0;                           ///< microns per model pixel
     bool ground = false;                              ///< resolution is shown in metres
     std::vector<float> mean, std;
-    std::string architecture = "atlas";   ///< or one that Backbone knows
-    AtlasConfig network;                  ///< of Atlas
-    std::string backbone = "{}";          ///< of the others: JSON text as Backbone::make() takes it
-    std::vector<int64_t> stageStridesPx;  ///< of the others: of the stages that have a map
-    std::string trainingRecord = "{}";    ///< JSON text
+    std::string architecture = "atlas";  ///< or one that Backbone knows
+    AtlasConfig network;                 ///< of Atlas
+    std::string backbone = "{}";         ///< of the others: JSON text as Backbone::make() takes it
+    std::vector<int64_t> mapSidesPx;     ///< of the others: places of their attention maps
+    std::vector<std::string> mapNames;   ///< and what these show; empty texts where it is plain
+    std::vector<std::string> massNames;  ///< of the others: what shares the first map's attention
+    std::string trainingRecord = "{}";   ///< JSON text
 
     std::string transform = "[]";  ///< of exported models: JSON text of WSInfer's steps
     bool singleLogit = false;      ///< of exported models: one output through a sigmoid
@@ -42,7 +44,7 @@ struct ModelConfig {
     std::vector<int64_t> tokenSidesPx() const;
     /// JSON text of what the network is: whatever the answers depend on besides the weights.
     std::string networkText() const;
-    /// The network's own configuration read from JSON; sets stageStridesPx. Throws ModelError.
+    /// The network's own configuration read from JSON; sets the maps. Throws ModelError.
     void setBackbone(const std::string& architecture, const nlohmann::json& config);
 };
 

@@ -85,7 +85,9 @@ json featureOf(const RunRecord& record, const ContextRow& row, size_t number,
     for (size_t c = 0; c < row.probabilities.size(); ++c)
         measurements["prob_" + record.model.classNames[c]] = row.probabilities[c];
     for (size_t k = 0; k < row.meanMass.size(); ++k)
-        measurements["attn_s" + std::to_string(k)] = row.meanMass[k];
+        measurements["attn_" + (record.model.massNames.empty() ? "s" + std::to_string(k)
+                                                               : record.model.massNames[k])] =
+            row.meanMass[k];
     const json ring = json::array({{b.x, b.y},
                                    {b.x + b.width, b.y},
                                    {b.x + b.width, b.y + b.height},
@@ -175,6 +177,8 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
           {"class_names", record.model.classNames},
           {"class_colors", record.model.classColors},
           {"token_sides_um", tokens},
+          {"map_names", record.model.mapNames},
+          {"mass_names", record.model.massNames},
           {"resolution_unit", record.model.ground ? "m" : "um"}}},
         {"parameters",
          {{"overlap", r.overlap},
@@ -366,6 +370,8 @@ LoadedRun loadRun(const fs::path& dir) try {
     run.classNames = model.at("class_names").get<std::vector<std::string>>();
     run.classColors = model.at("class_colors").get<std::vector<std::array<uint8_t, 3>>>();
     run.tokenSidesUm = model.at("token_sides_um").get<std::vector<double>>();
+    run.mapNames = model.value("map_names", run.mapNames);
+    run.massNames = model.value("mass_names", run.massNames);
     run.ground = model.at("resolution_unit") == "m";
     if (run.classColors.size() != run.classNames.size())
         throw std::runtime_error("class names and colours disagree");

@@ -70,7 +70,7 @@ void writeRunFiles(const std::filesystem::path& dir, const RunRecord& record,
 struct TileRow {
     double x = 0, y = 0, width = 0, height = 0;
     std::vector<float> probabilities;
-    std::vector<float> meanMass;  ///< one a scale; empty without attention
+    std::vector<float> meanMass;  ///< a band of mass.tif each; empty without it
     int best() const;
     /// Share of the contexts that touch it (up to eight) whose class is another one; -1: none does.
     double disagreement = -1;
@@ -82,7 +82,9 @@ struct LoadedRun {
     std::string state, image, modelName, modelDir;
     std::vector<std::string> classNames;
     std::vector<std::array<uint8_t, 3>> classColors;
-    std::vector<double> tokenSidesUm;  ///< one a scale, finest first
+    std::vector<double> tokenSidesUm;    ///< one a scale, finest first
+    std::vector<std::string> mapNames;   ///< as in ModelConfig
+    std::vector<std::string> massNames;  ///< as in ModelConfig
     bool ground = false;
     bool whole = false;  ///< the image was one context
     RunLayers layers;

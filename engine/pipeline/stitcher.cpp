@@ -60,18 +60,24 @@ Stitcher::Stitcher(const RunPlan& plan, const ModelConfig& model, bool attention
     if (!attention) return;
     const auto tokens = model.tokenSidesPx();
     const auto patch = static_cast<double>(model.patchSizePx);
-    for (int64_t token : tokens) {
+    for (size_t k = 0; k < tokens.size(); ++k) {
+        const int64_t token = tokens[k];
         auto map = emptyRaster(plan, plan.contextWidth * static_cast<double>(token) / patch,
                                plan.contextHeight * static_cast<double>(token) / patch, 1);
         map.bandNames = {"attention received, multiples of an even share"};
+        if (k < model.mapNames.size() && !model.mapNames[k].empty())
+            map.bandNames[0] += ", " + model.mapNames[k];
         received_.emplace_back(std::move(map));
     }
-    if (!model.isAtlas()) return;
+    const size_t shares = model.isAtlas() ? tokens.size() : model.massNames.size();
+    if (shares == 0) return;
     auto mass = emptyRaster(plan, plan.contextWidth * static_cast<double>(tokens[0]) / patch,
                             plan.contextHeight * static_cast<double>(tokens[0]) / patch,
-                            static_cast<int>(tokens.size()));
-    for (size_t k = 0; k < tokens.size(); ++k)
-        mass.bandNames.push_back("share of attention on scale " + std::to_string(k));
+                            static_cast<int>(shares));
+    for (size_t k = 0; k < shares; ++k)
+        mass.bandNames.push_back("share of attention on " + (model.isAtlas()
+                                                                 ? "scale " + std::to_string(k)
+                                                                 : model.massNames[k]));
     mass_ = std::make_unique<Accumulator>(std::move(mass));
 }
 

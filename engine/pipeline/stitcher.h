@@ -25,7 +25,9 @@ struct RunLayers {
     std::vector<int> contributionScales;
     io::GridRaster evidence;
     bool hasAttention() const { return !attention.empty(); }
-    bool hasMass() const { return mass.width > 0; }  ///< Atlas alone
+    bool hasMass() const {
+        return mass.width > 0;
+    }  ///< of networks whose softmax spans several kinds of keys
 };
 
 class Stitcher {

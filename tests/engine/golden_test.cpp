@@ -263,7 +263,7 @@ void runBackboneCase(const fs::path& path, const json& record) {
         trace.intermediate = trace.attention = true;
         network->forward(io.at("input"), &trace);
         compareBackbone(io, "", trace.values);
-        EXPECT_EQ(trace.stages.size(), network->stageStrides().size());
+        EXPECT_EQ(trace.maps.size(), network->maps().size());
         return;
     }
     for (const auto& v : record.at("variants")) {

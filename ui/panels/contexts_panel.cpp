@@ -89,8 +89,7 @@ QVariant ContextsModel::headerData(int section, Qt::Orientation orientation, int
     if (role == Qt::ToolTipRole) {
         if (section == Disagreement)
             return tr("Share of the neighbouring contexts of another class");
-        if (isMass)
-            return tr("Attention of the finest tokens on scale %1").arg(look_.scaleTitle(mass));
+        if (isMass) return tr("Attention of the finest tokens on %1").arg(look_.massTitle(mass));
         return {};
     }
     if (role != Qt::DisplayRole) return {};
@@ -104,7 +103,8 @@ QVariant ContextsModel::headerData(int section, Qt::Orientation orientation, int
         case Disagreement:
             return tr("Neighbours differ");
         default:
-            if (isMass) return tr("On s%1").arg(mass);
+            if (isMass && look_.massNames.isEmpty()) return tr("On s%1").arg(mass);
+            if (isMass) return tr("On %1").arg(look_.massTitle(mass));
             return section == FirstMass + static_cast<int>(masses()) ? tr("x") : tr("y");
     }
 }

@@ -82,7 +82,7 @@ void ResultCharts::setTiles(const std::vector<engine::TileRow>& tiles, const Mod
     for (const auto& name : look.classNames) what_->addItem(tr("probability of %1").arg(name));
     if (!tiles.empty())
         for (size_t k = 0; k < tiles.front().meanMass.size(); ++k)
-            what_->addItem(tr("attention on %1").arg(look.scaleTitle(k)));
+            what_->addItem(tr("attention on %1").arg(look.massTitle(k)));
     show(0);
 }
 

@@ -103,7 +103,7 @@ Backbone::Description Backbone::describe(const std::string& architecture, const 
     const StateDict none;
     WeightReader reader(none);
     const auto network = build(architecture, config, reader);
-    return {network->sizeMultiple(), network->stageStrides()};
+    return {network->sizeMultiple(), network->maps(), network->massNames()};
 }
 
 bool Backbone::knows(const std::string& architecture) {

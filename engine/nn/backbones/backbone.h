@@ -15,9 +15,16 @@
 
 namespace atlas::engine {
 
+/// An attention map that a network gives. A stage may have two, of different attentions.
+struct AttentionMap {
+    size_t stage = 0;
+    int64_t sidePx = 0;  ///< of its places
+    std::string what;    ///< "local", "global tokens"; empty where the stage has one kind
+};
+
 /// What one place attends to. `u` and `v`: where it lies, 0 to 1 from the left and the top. The
-/// last attention of a stage answers: [B, h, w], mean over heads; what goes to tokens or padding
-/// outside of the map is missing from its sum.
+/// last attention of that kind in the stage answers: [B, h, w], mean over heads; what goes to
+/// tokens or padding outside of the map is missing from its sum.
 struct AttentionProbe {
     double u = 0.5, v = 0.5;
     at::Tensor weights;
@@ -31,16 +38,19 @@ struct AttentionProbe {
 /// What a forward pass keeps.
 struct BackboneTrace {
     bool intermediate = false;  ///< under the golden files' names
-    bool attention = false;     ///< maps of each stage that has attention
+    bool attention = false;     ///< maps and shares
     Trace values;
-    /// Attention received by each place, mean over heads: [B, h, w] for each stage, in multiples
-    /// of an even share; undefined where a stage has none.
-    std::vector<at::Tensor> stages;
-    int64_t probedStage = -1;  ///< of `probe`; -1: none
+    /// Attention received by each place, mean over heads: [B, h, w] for each of Backbone::maps(),
+    /// in multiples of an even share.
+    std::vector<at::Tensor> maps;
+    /// On what the places of the first map spend their attention: [B, h, w] for each of
+    /// Backbone::massNames(); they sum to 1.
+    std::vector<at::Tensor> mass;
+    int64_t probedMap = -1;  ///< of Backbone::maps(), for `probe`; -1: none
     AttentionProbe probe;
 
-    AttentionProbe* probeOf(size_t stage) {
-        return static_cast<int64_t>(stage) == probedStage ? &probe : nullptr;
+    AttentionProbe* probeOf(size_t map) {
+        return static_cast<int64_t>(map) == probedMap ? &probe : nullptr;
     }
     void keep(const std::string& name, const at::Tensor& value) {
         if (intermediate) values[name] = value;
@@ -57,8 +67,10 @@ class Backbone {
 
     /// Height and width must be multiples of this.
     virtual int64_t sizeMultiple() const = 0;
-    /// Pixels a side of the places of each stage's map; 0: the stage has none.
-    virtual std::vector<int64_t> stageStrides() const = 0;
+    /// The attention maps that a forward pass can give, by stage.
+    virtual std::vector<AttentionMap> maps() const = 0;
+    /// What shares the attention of the first map's places; empty: one kind of key alone.
+    virtual std::vector<std::string> massNames() const { return {}; }
 
     /// `architecture`: vil, halonet or scalablevit; `config`: as the golden files have it, or
     /// {"variant": "halonet50ts", "num_classes": 1000}. Throws ModelError with everything that does
@@ -68,7 +80,8 @@ class Backbone {
     /// What is known of a network without its weights.
     struct Description {
         int64_t sizeMultiple = 1;
-        std::vector<int64_t> stageStrides;
+        std::vector<AttentionMap> maps;
+        std::vector<std::string> massNames;
     };
     static Description describe(const std::string& architecture, const nlohmann::json& config);
     static bool knows(const std::string& architecture);

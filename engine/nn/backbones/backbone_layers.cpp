@@ -15,8 +15,9 @@ namespace atlas::engine {
 namespace {
 
 constexpr double kBatchNormEps = 1e-5;
-constexpr int64_t kHiddenFloats = 1 << 18;  // of an MLP between its layers, a thread
-constexpr int64_t kRowsOfAPanel = 14;       // of the kernels
+constexpr int64_t kHiddenFloats = 1 << 18;   // of an MLP between its layers, a thread
+constexpr int64_t kWeightsAtOnce = 1 << 24;  // formed where maps are asked for
+constexpr int64_t kRowsOfAPanel = 14;        // of the kernels
 
 thread_local int plainDepth = 0;
 
@@ -128,6 +129,22 @@ PlainAttention::~PlainAttention() {
 }
 bool PlainAttention::on() {
     return plainDepth > 0;
+}
+
+at::Tensor attentionReceived(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mask,
+                             double scale) {
+    const int64_t queries = q.size(2);
+    const int64_t step = std::max<int64_t>(
+        1, kWeightsAtOnce / std::max<int64_t>(1, q.size(0) * q.size(1) * k.size(2)));
+    at::Tensor sum = at::zeros({q.size(0), k.size(2)}, q.options());
+    for (int64_t first = 0; first < queries; first += step) {
+        const int64_t count = std::min(step, queries - first);
+        const at::Tensor part =
+            mask.defined() && mask.size(2) > 1 ? mask.narrow(2, first, count) : mask;
+        const std::vector<int64_t> headsAndQueries{1, 2};
+        sum += attentionWeights(q.narrow(2, first, count), k, part, scale).sum(headsAndQueries);
+    }
+    return sum / static_cast<double>(q.size(1));
 }
 
 std::vector<at::Tensor> attendRows(int64_t rows, double scale,

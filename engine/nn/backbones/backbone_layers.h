@@ -67,6 +67,11 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 at::Tensor attentionWeights(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mask,
                             double scale);
 
+/// What each key receives of all queries together, mean over heads: [B, K]. Formed a few queries
+/// at a time.
+at::Tensor attentionReceived(const at::Tensor& q, const at::Tensor& k, const at::Tensor& mask,
+                             double scale);
+
 /// One row of windows of an attention that is local.
 struct WindowRow {
     at::Tensor q, k, v;  ///< [B*columns, A, queries or keys, d]

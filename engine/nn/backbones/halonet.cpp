@@ -361,7 +361,7 @@ HaloNet::HaloNet(WeightReader& reader, const HaloNetConfig& config) : config_(co
             stride *= step;
         }
         stages_.push_back(std::move(blocks));
-        strides_.push_back(mapStride);
+        if (mapStride > 0) maps_.push_back({s, mapStride, ""});
     }
     multiple_ = std::lcm(multiple_, stride);
     if (config.finalChannels > 0) {
@@ -391,8 +391,10 @@ at::Tensor HaloNet::forward(const at::Tensor& image, BackboneTrace* trace) const
     for (const auto& conv : stem_) x = activate(conv(x));
     if (config_.stemPool) x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
     if (trace) trace->keep("stem", x);
+    size_t mapIndex = 0;
     for (size_t s = 0; s < stages_.size(); ++s) {
         const std::string stage = "stage" + std::to_string(s + 1);
+        const bool mapped = mapIndex < maps_.size() && maps_[mapIndex].stage == s;
         at::Tensor map;
         for (size_t b = 0; b < stages_[s].size(); ++b) {
             const Block& block = stages_[s][b];
@@ -401,7 +403,7 @@ at::Tensor HaloNet::forward(const at::Tensor& image, BackboneTrace* trace) const
             if (block.attention) {
                 y = block.attention->forward(y, nullptr, {},
                                              trace && trace->attention ? &map : nullptr,
-                                             trace ? trace->probeOf(s) : nullptr);
+                                             trace ? trace->probeOf(mapIndex) : nullptr);
                 if (trace) trace->keep(name + ".self_attn", y);
                 y = activate((*block.after)(y));
             } else {
@@ -417,8 +419,8 @@ at::Tensor HaloNet::forward(const at::Tensor& image, BackboneTrace* trace) const
             if (trace) trace->keep(name, x);
         }
         if (trace) trace->keep(stage, x);
-        if (trace && trace->attention)
-            trace->stages.push_back(map.defined() ? evenShares(map) : map);
+        if (mapped && trace && trace->attention) trace->maps.push_back(evenShares(map));
+        mapIndex += mapped;
     }
     if (final_) {
         x = activate((*final_)(x));

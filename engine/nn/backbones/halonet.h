@@ -72,7 +72,7 @@ class HaloNet : public Backbone {
     HaloNet(WeightReader& reader, const HaloNetConfig& config);
     at::Tensor forward(const at::Tensor& image, BackboneTrace* trace) const override;
     int64_t sizeMultiple() const override { return multiple_; }
-    std::vector<int64_t> stageStrides() const override { return strides_; }
+    std::vector<AttentionMap> maps() const override { return maps_; }
 
   private:
     struct Block {
@@ -92,7 +92,7 @@ class HaloNet : public Backbone {
     std::optional<Conv> final_;
     Linear head_;
     int64_t multiple_ = 1;
-    std::vector<int64_t> strides_;
+    std::vector<AttentionMap> maps_;
 };
 
 }  // namespace atlas::engine

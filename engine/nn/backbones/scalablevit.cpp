@@ -103,12 +103,7 @@ at::Tensor ScalableAttention::forward(const at::Tensor& x, int64_t height, int64
     const at::Tensor q = splitHeads(q_(x), stage_.heads);
     k = splitHeads(k.contiguous(), stage_.heads);
     v = splitHeads(v.contiguous(), stage_.heads);
-    if (map) {
-        const std::vector<int64_t> headsAndQueries{1, 2};
-        *map = attentionWeights(q, k, {}, scale_)
-                   .mean(headsAndQueries)
-                   .view({x.size(0), rows, columns});
-    }
+    if (map) *map = attentionReceived(q, k, {}, scale_).view({x.size(0), rows, columns});
     if (probe) {
         const int64_t query = AttentionProbe::index(probe->v, height) * width +
                               AttentionProbe::index(probe->u, width);
@@ -128,7 +123,8 @@ InteractiveAttention::InteractiveAttention(WeightReader& reader, const std::stri
       exchange_(Conv::read(reader, name + ".lim_func", {dim, dim, 3, 1, 1, dim})) {}
 
 at::Tensor InteractiveAttention::forward(const at::Tensor& x, int64_t height, int64_t width,
-                                         BackboneTrace* trace, const std::string& name) const {
+                                         BackboneTrace* trace, const std::string& name,
+                                         at::Tensor* map, AttentionProbe* probe) const {
     const int64_t b = x.size(0), c = x.size(2), d = c / heads_;
     if (height % window_ != 0 || width % window_ != 0)
         throw ModelError("ScalableViT: a grid of " + std::to_string(height) + " x " +
@@ -141,9 +137,33 @@ at::Tensor InteractiveAttention::forward(const at::Tensor& x, int64_t height, in
             .permute({0, 1, 3, 5, 2, 4, 6})
             .reshape({-1, heads_, window_ * window_, d});
     };
+    const double scale = 1 / std::sqrt(static_cast<double>(d));
+    const at::Tensor q = toWindows(parts[0]), k = toWindows(parts[1]);
+    // [B * windows, window^2] to a map.
+    const auto toMap = [&](const at::Tensor& t) {
+        return t.reshape({b, height / window_, width / window_, window_, window_})
+            .transpose(2, 3)
+            .reshape({b, height, width});
+    };
+    if (map) *map = toMap(attentionReceived(q, k, {}, scale));
+    if (probe) {
+        const int64_t row = AttentionProbe::index(probe->v, height),
+                      column = AttentionProbe::index(probe->u, width);
+        const int64_t windows = height / window_ * (width / window_),
+                      seen = row / window_ * (width / window_) + column / window_,
+                      query = row % window_ * window_ + column % window_;
+        const auto ofWindow = [&](const at::Tensor& t) {
+            return t.view({b, windows, heads_, window_ * window_, d}).select(1, seen);
+        };
+        at::Tensor all = at::zeros({b, windows, window_ * window_}, q.options());
+        all.select(1, seen).copy_(
+            attentionWeights(ofWindow(q).narrow(2, query, 1), ofWindow(k), {}, scale)
+                .mean(at::IntArrayRef({1}))
+                .squeeze(1));
+        probe->weights = toMap(all);
+    }
     const at::Tensor attended =
-        attend(toWindows(parts[0]), toWindows(parts[1]), toWindows(parts[2]), {},
-               1 / std::sqrt(static_cast<double>(d)))
+        attend(q, k, toWindows(parts[2]), {}, scale)
             .view({b, height / window_, width / window_, heads_, window_, window_, d})
             .permute({0, 1, 4, 2, 5, 3, 6})
             .reshape({b, height * width, c});
@@ -193,18 +213,22 @@ ScalableViT::ScalableViT(WeightReader& reader, const ScalableViTConfig& config) 
     head_ = Linear::read(reader, "head.3", kHeadWidth, config.numClasses);
 }
 
-std::vector<int64_t> ScalableViT::stageStrides() const {
-    std::vector<int64_t> strides;
-    for (size_t s = 0; s < stages_.size(); ++s)
-        strides.push_back(config_.stages[s].depth > 1 || config_.stages[s].window == 1
-                              ? (int64_t{4} << s) * config_.stages[s].reduction
-                              : 0);
-    return strides;
+std::vector<AttentionMap> ScalableViT::maps() const {
+    std::vector<AttentionMap> maps;
+    for (size_t s = 0; s < stages_.size(); ++s) {
+        const auto& c = config_.stages[s];
+        if (c.window != 1 && c.depth > 0) maps.push_back({s, int64_t{4} << s, "windows"});
+        if (c.depth > (c.window != 1 ? 1 : 0))
+            maps.push_back({s, (int64_t{4} << s) * c.reduction, "whole grid"});
+    }
+    return maps;
 }
 
 at::Tensor ScalableViT::forward(const at::Tensor& image, BackboneTrace* trace) const {
     checkSize(image, multiple_, "ScalableViT");
     at::Tensor x = image;
+    const bool wanted = trace && trace->attention;
+    size_t mapIndex = 0;
     for (size_t s = 0; s < stages_.size(); ++s) {
         const Stage& stage = stages_[s];
         const std::string name = "stage" + std::to_string(s + 1);
@@ -212,16 +236,21 @@ at::Tensor ScalableViT::forward(const at::Tensor& image, BackboneTrace* trace) c
         const int64_t height = x.size(2), width = x.size(3);
         x = stage.norm(mapToTokens(x));
         if (trace) trace->keep(name + ".patch_embed", x);
-        at::Tensor map;
+        at::Tensor windows, scaled;  // the maps of the last block of each kind
+        const auto& c = config_.stages[s];
+        const bool anyWindows = c.window != 1 && c.depth > 0;
+        const size_t scaledIndex = mapIndex + (anyWindows ? 1 : 0);
         for (size_t b = 0; b < stage.blocks.size(); ++b) {
             const Block& block = stage.blocks[b];
             const std::string blockName = name + ".block" + std::to_string(b);
             const at::Tensor normed = block.norm1(x);
             const at::Tensor y =
-                block.windows ? block.windows->forward(normed, height, width, nullptr, {})
-                              : block.scaled->forward(normed, height, width, nullptr, {},
-                                                      trace && trace->attention ? &map : nullptr,
-                                                      trace ? trace->probeOf(s) : nullptr);
+                block.windows ? block.windows->forward(normed, height, width, nullptr, {},
+                                                       wanted ? &windows : nullptr,
+                                                       trace ? trace->probeOf(mapIndex) : nullptr)
+                              : block.scaled->forward(
+                                    normed, height, width, nullptr, {}, wanted ? &scaled : nullptr,
+                                    trace ? trace->probeOf(scaledIndex) : nullptr);
             if (trace) trace->keep(blockName + ".attn", y);
             x = x + y;
             x = x + block.mlp(block.norm2(x));
@@ -231,8 +260,9 @@ at::Tensor ScalableViT::forward(const at::Tensor& image, BackboneTrace* trace) c
             x = mapToTokens(stage.position(grid) + grid);
             if (trace) trace->keep(name + ".position", x);
         }
-        if (trace && trace->attention)
-            trace->stages.push_back(map.defined() ? evenShares(map) : map);
+        for (const auto& map : {windows, scaled})
+            if (map.defined()) trace->maps.push_back(evenShares(map));
+        mapIndex = scaledIndex + (c.depth > (anyWindows ? 1 : 0) ? 1 : 0);
         if (s + 1 < stages_.size()) x = tokensToMap(x, height, width);
     }
     x = norm_(x);

@@ -48,8 +48,10 @@ class InteractiveAttention {
   public:
     InteractiveAttention(WeightReader& reader, const std::string& name, int64_t dim, int64_t heads,
                          int64_t window, bool bias);
+    /// [B, h*w, dim]. `map`: attention received within the windows, [B, h, w].
     at::Tensor forward(const at::Tensor& x, int64_t height, int64_t width, BackboneTrace* trace,
-                       const std::string& name) const;
+                       const std::string& name, at::Tensor* map = nullptr,
+                       AttentionProbe* probe = nullptr) const;
 
   private:
     int64_t heads_, window_;
@@ -62,7 +64,7 @@ class ScalableViT : public Backbone {
     ScalableViT(WeightReader& reader, const ScalableViTConfig& config);
     at::Tensor forward(const at::Tensor& image, BackboneTrace* trace) const override;
     int64_t sizeMultiple() const override { return multiple_; }
-    std::vector<int64_t> stageStrides() const override;
+    std::vector<AttentionMap> maps() const override;
 
   private:
     struct Block {

@@ -159,10 +159,10 @@ VilAttention::VilAttention(WeightReader& reader, const std::string& name, const 
     g2g_ = reader.take(name + ".g2g_relative_position_bias", {s.heads, s.globals, s.globals});
 }
 
-at::Tensor VilAttention::forward(const at::Tensor& x, int64_t height, int64_t width,
-                                 at::Tensor* map, AttentionProbe* probe) const {
-    return o_.stage.sliding ? sliding(x, height, width, map, probe)
-                            : full(x, height, width, map, probe);
+at::Tensor VilAttention::forward(const at::Tensor& x, int64_t height, int64_t width, VilMaps* maps,
+                                 AttentionProbe* probe) const {
+    return o_.stage.sliding ? sliding(x, height, width, maps, probe)
+                            : full(x, height, width, maps, probe);
 }
 
 at::Tensor VilAttention::fullBias(int64_t height, int64_t width) const {
@@ -179,7 +179,7 @@ at::Tensor VilAttention::fullBias(int64_t height, int64_t width) const {
     return at::cat({top, bottom}, 1).unsqueeze(0);
 }
 
-at::Tensor VilAttention::full(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map,
+at::Tensor VilAttention::full(const at::Tensor& x, int64_t height, int64_t width, VilMaps* maps,
                               AttentionProbe* probe) const {
     const int64_t heads = o_.stage.heads, g = o_.stage.globals;
     const auto parts = qkv_(x).chunk(3, -1);
@@ -187,14 +187,15 @@ at::Tensor VilAttention::full(const at::Tensor& x, int64_t height, int64_t width
                      v = splitHeads(parts[2], heads);
     const at::Tensor bias = o_.bias ? fullBias(height, width) : at::Tensor();
     const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
-    if (map) {
-        const at::Tensor asked = g > 0 ? q.slice(2, 0, 1) : q;
-        const at::Tensor maskOf = bias.defined() && g > 0 ? bias.slice(2, 0, 1) : bias;
-        const std::vector<int64_t> headsAndQueries{1, 2};
-        *map = attentionWeights(asked, k, maskOf, scale)
-                   .mean(headsAndQueries)
-                   .slice(1, g)
-                   .reshape({x.size(0), height, width});
+    if (maps) {
+        const auto received = [&](int64_t first, int64_t last) {
+            const at::Tensor maskOf = bias.defined() ? bias.slice(2, first, last) : bias;
+            return attentionReceived(q.slice(2, first, last), k, maskOf, scale)
+                .slice(1, g)
+                .reshape({x.size(0), height, width});
+        };
+        maps->local = received(g, g + height * width);
+        if (g > 0) maps->global = received(0, 1);
     }
     if (probe) {
         const int64_t query = g + AttentionProbe::index(probe->v, height) * width +
@@ -226,7 +227,8 @@ at::Tensor VilAttention::windowBias(int64_t halo) const {
 
 /// Rows of windows one after another: memory grows with the width of the image alone.
 at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                               int64_t height, int64_t width, AttentionProbe* probe) const {
+                               int64_t height, int64_t width, VilMaps* maps,
+                               AttentionProbe* probe) const {
     const int64_t w = o_.stage.window, g = o_.stage.globals, heads = q.size(1), d = q.size(3),
                   b = q.size(0);
     const int64_t halo = o_.neighbourMode < 0 ? 0 : w, n = w + 2 * halo;
@@ -235,7 +237,10 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
                   askedColumn = probe ? AttentionProbe::index(probe->u, width) : 0;
     const double scale = 1 / std::sqrt(static_cast<double>(d));
     const at::Tensor kg = k.slice(2, 0, g), vg = v.slice(2, 0, g);
-    if (o_.globalsOnly) return attend(q, kg, vg, {}, scale);
+    if (o_.globalsOnly) {
+        if (maps) maps->local = at::zeros({b, height, width}, q.options());
+        return attend(q, kg, vg, {}, scale);
+    }
     const auto toMap = [&](const at::Tensor& x, int64_t around) {
         const at::Tensor map = at::constant_pad_nd(x.reshape({b, heads, height, width, d}),
                                                    {0, 0, 0, wide - width, 0, tall - height});
@@ -258,6 +263,9 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
     const at::Tensor rowOk = allowed(height, tall), columnOk = allowed(width, wide).unfold(0, n, w);
     const at::Tensor bias = windowBias(halo);
     const int64_t columns = wide / w;
+    at::Tensor received;                // with the halo around
+    std::vector<at::Tensor> onGlobals;  // rows of windows
+    if (maps) received = at::zeros({b, tall + 2 * halo, wide + 2 * halo}, q.options());
     auto rows = attendRows(tall / w, scale, [&](int64_t row) {
         at::Tensor kw = windowsOfRow(keys, row, w, n), vw = windowsOfRow(values, row, w, n);
         const at::Tensor ok = rowOk.narrow(0, row * w, n)
@@ -286,6 +294,25 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
                        .flatten(0, 1);
         mask = mask.expand({b * columns, mask.size(1), w * w, mask.size(3)});
         const at::Tensor qw = windowsOfRow(queries, row, w, w);
+        if (maps) {
+            const at::Tensor weights =
+                attentionWeights(qw, kw, mask, scale).mean(at::IntArrayRef({1}));
+            onGlobals.push_back(weights.slice(2, 0, g).sum(2).view({b * columns, 1, w * w, 1}));
+            // Queries of the padding ask for nothing.
+            const at::Tensor rowIn = at::arange(row * w, row * w + w).lt(height),
+                             columnIn = at::arange(wide).lt(width).view({columns, 1, w});
+            const at::Tensor inside = rowIn.view({1, w, 1})
+                                          .logical_and(columnIn)
+                                          .reshape({1, columns, w * w, 1})
+                                          .to(q.options());
+            const at::Tensor sums = (weights.slice(2, g).view({b, columns, w * w, n * n}) * inside)
+                                        .sum(2)
+                                        .view({b, columns, n, n});
+            for (int64_t column = 0; column < columns; ++column)
+                received.narrow(1, row * w, n)
+                    .narrow(2, column * w, n)
+                    .add_(sums.select(1, column));
+        }
         if (probe && askedRow / w == row) {
             const int64_t column = askedColumn / w, query = askedRow % w * w + askedColumn % w;
             const auto ofWindow = [&](const at::Tensor& t) {
@@ -314,6 +341,25 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
         }
         return WindowRow{qw, kw, vw, mask};
     });
+    if (maps) {
+        // Wrapped round where the neighbours are.
+        const auto folded = [&](const at::Tensor& map, int64_t dim, int64_t padded) {
+            if (o_.maskRule != -1) return map.narrow(dim, halo, padded);
+            at::Tensor sum = map.narrow(dim, halo, padded).clone();
+            sum.index_add_(dim, at::arange(-halo, 0).remainder(padded), map.narrow(dim, 0, halo));
+            sum.index_add_(dim, at::arange(padded, padded + halo).remainder(padded),
+                           map.narrow(dim, halo + padded, halo));
+            return sum;
+        };
+        maps->local =
+            folded(folded(received, 1, tall), 2, wide).slice(1, 0, height).slice(2, 0, width);
+        for (auto& row : onGlobals) row = rowOfWindows(row, b, w);
+        if (g > 0)
+            maps->mass = at::cat(onGlobals, 2)
+                             .slice(2, 0, height)
+                             .slice(3, 0, width)
+                             .reshape({b, height, width});
+    }
     for (auto& row : rows) row = rowOfWindows(row, b, w);
     return at::cat(rows, 2)
         .slice(2, 0, height)
@@ -321,13 +367,13 @@ at::Tensor VilAttention::local(const at::Tensor& q, const at::Tensor& k, const a
         .reshape({b, heads, height * width, d});
 }
 
-at::Tensor VilAttention::sliding(const at::Tensor& x, int64_t height, int64_t width,
-                                 at::Tensor* map, AttentionProbe* probe) const {
+at::Tensor VilAttention::sliding(const at::Tensor& x, int64_t height, int64_t width, VilMaps* maps,
+                                 AttentionProbe* probe) const {
     const int64_t heads = o_.stage.heads, g = o_.stage.globals;
     const at::Tensor q = splitHeads(query_(x.slice(1, g)), heads);
     const auto kv = kv_(x).chunk(2, -1);
     const at::Tensor y = proj_(mergeHeads(
-        local(q, splitHeads(kv[0], heads), splitHeads(kv[1], heads), height, width, probe)));
+        local(q, splitHeads(kv[0], heads), splitHeads(kv[1], heads), height, width, maps, probe)));
     if (g == 0) return y;
     const at::Tensor qg = splitHeads(queryGlobal_(x.slice(1, 0, g)), heads);
     const auto kvg = kvGlobal_(x).chunk(2, -1);
@@ -337,12 +383,12 @@ at::Tensor VilAttention::sliding(const at::Tensor& x, int64_t height, int64_t wi
         bias = at::cat({g2g_, g2l_[0].unsqueeze(2).expand({heads, g, height * width})}, 2)
                    .unsqueeze(0);
     const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
-    if (map)
-        *map = attentionWeights(qg, kg, bias, scale)
-                   .mean(at::IntArrayRef({1}))
-                   .select(1, 0)
-                   .slice(1, g)
-                   .reshape({x.size(0), height, width});
+    if (maps)
+        maps->global = attentionWeights(qg, kg, bias, scale)
+                           .mean(at::IntArrayRef({1}))
+                           .select(1, 0)
+                           .slice(1, g)
+                           .reshape({x.size(0), height, width});
     return at::cat({projGlobal_(mergeHeads(attend(qg, kg, vg, bias, scale))), y}, 1);
 }
 
@@ -390,15 +436,23 @@ int64_t Vil::sizeMultiple() const {
     return stride;
 }
 
-std::vector<int64_t> Vil::stageStrides() const {
-    std::vector<int64_t> strides;
+std::vector<AttentionMap> Vil::maps() const {
+    std::vector<AttentionMap> maps;
     int64_t stride = 1;
-    for (const auto& stage : config_.stages) {
+    for (size_t s = 0; s < config_.stages.size(); ++s) {
+        const auto& stage = config_.stages[s];
         stride *= stage.patch;
-        const bool map = stage.depth > 0 && (stage.globals > 0 || !stage.sliding);
-        strides.push_back(map ? stride : 0);
+        if (stage.depth == 0) continue;
+        maps.push_back({s, stride, stage.sliding ? "local" : "all places"});
+        if (stage.globals > 0) maps.push_back({s, stride, "global tokens"});
     }
-    return strides;
+    return maps;
+}
+
+std::vector<std::string> Vil::massNames() const {
+    const auto& first = config_.stages.front();
+    if (!first.sliding || first.globals == 0 || first.depth == 0) return {};
+    return {"places around", "global tokens"};
 }
 
 at::Tensor Vil::forward(const at::Tensor& image, BackboneTrace* trace) const {
@@ -407,6 +461,7 @@ at::Tensor Vil::forward(const at::Tensor& image, BackboneTrace* trace) const {
                          std::to_string(sizeMultiple()) + " px a side");
     at::Tensor x = image;
     int64_t height = 0, width = 0;
+    size_t mapIndex = 0;
     for (size_t s = 0; s < stages_.size(); ++s) {
         const Stage& stage = stages_[s];
         const std::string name = "stage" + std::to_string(s + 1);
@@ -430,20 +485,25 @@ at::Tensor Vil::forward(const at::Tensor& image, BackboneTrace* trace) const {
                             1);
         }
         if (trace) trace->keep(name + ".patch_embed", x);
-        at::Tensor map;
+        const size_t stageMaps = stage.blocks.empty() ? 0 : g > 0 ? 2 : 1;
+        VilMaps maps;
         for (size_t b = 0; b < stage.blocks.size(); ++b) {
             const Block& block = stage.blocks[b];
-            const bool wanted = trace && trace->attention && b + 1 == stage.blocks.size();
-            AttentionProbe* probe =
-                trace && b + 1 == stage.blocks.size() ? trace->probeOf(s) : nullptr;
-            x = x + block.attention.forward(block.norm1(x), height, width, wanted ? &map : nullptr,
+            const bool last = b + 1 == stage.blocks.size();
+            AttentionProbe* probe = nullptr;  // a place looks at places, whichever map is asked
+            for (size_t m = 0; m < stageMaps && last && trace && !probe; ++m)
+                probe = trace->probeOf(mapIndex + m);
+            x = x + block.attention.forward(block.norm1(x), height, width,
+                                            last && trace && trace->attention ? &maps : nullptr,
                                             probe);
             if (trace) trace->keep(name + ".block" + std::to_string(b) + ".attn", x);
             x = x + block.mlp(block.norm2(x));
             if (trace) trace->keep(name + ".block" + std::to_string(b) + ".mlp", x);
         }
-        if (trace && trace->attention)
-            trace->stages.push_back(map.defined() ? evenShares(map) : map);
+        for (const auto& map : {maps.local, maps.global})
+            if (map.defined()) trace->maps.push_back(evenShares(map));
+        if (s == 0 && maps.mass.defined()) trace->mass = {1 - maps.mass, maps.mass};
+        mapIndex += stageMaps;
         if (s + 1 < stages_.size()) x = tokensToMap(x.slice(1, g), height, width);
     }
     x = norm_(x);

@@ -30,6 +30,13 @@ struct VilConfig {
     static std::vector<VilStageConfig> parseArch(const std::string& arch);
 };
 
+/// Attention of one layer, mean over heads: [B, height, width] each.
+struct VilMaps {
+    at::Tensor local;   ///< what each place receives of all places
+    at::Tensor global;  ///< what the first global token spends on each place; undefined: none
+    at::Tensor mass;    ///< share that each place spends on global tokens; with `global`
+};
+
 class VilAttention {
   public:
     struct Options {
@@ -41,17 +48,17 @@ class VilAttention {
     };
     VilAttention(WeightReader& reader, const std::string& name, const Options& options);
 
-    /// x: [B, globals + height*width, dim]. `map`: attention to each place, [B, height, width].
-    at::Tensor forward(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map,
+    /// x: [B, globals + height*width, dim].
+    at::Tensor forward(const at::Tensor& x, int64_t height, int64_t width, VilMaps* maps,
                        AttentionProbe* probe = nullptr) const;
 
   private:
-    at::Tensor full(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map,
+    at::Tensor full(const at::Tensor& x, int64_t height, int64_t width, VilMaps* maps,
                     AttentionProbe* probe) const;
-    at::Tensor sliding(const at::Tensor& x, int64_t height, int64_t width, at::Tensor* map,
+    at::Tensor sliding(const at::Tensor& x, int64_t height, int64_t width, VilMaps* maps,
                        AttentionProbe* probe) const;
     at::Tensor local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t height,
-                     int64_t width, AttentionProbe* probe) const;
+                     int64_t width, VilMaps* maps, AttentionProbe* probe) const;
     at::Tensor fullBias(int64_t height, int64_t width) const;
     at::Tensor windowBias(int64_t halo) const;
 
@@ -65,7 +72,8 @@ class Vil : public Backbone {
     Vil(WeightReader& reader, const VilConfig& config);
     at::Tensor forward(const at::Tensor& image, BackboneTrace* trace) const override;
     int64_t sizeMultiple() const override;
-    std::vector<int64_t> stageStrides() const override;
+    std::vector<AttentionMap> maps() const override;
+    std::vector<std::string> massNames() const override;
 
   private:
     struct Block {

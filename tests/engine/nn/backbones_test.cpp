@@ -127,13 +127,17 @@ TEST(Backbones, GiveAttentionMapsAtAnySizeTheyTake) {
         trace.attention = true;
         const at::Tensor logits = network->forward(at::randn({2, 3, height, width}), &trace);
         EXPECT_TRUE(logits.isfinite().all().item<bool>());
-        ASSERT_EQ(trace.stages.size(), 3u);
-        for (size_t s = 0; s < 3; ++s) {
-            const int64_t stride = network->stageStrides()[s];
-            EXPECT_EQ(trace.stages[s].size(1), height / stride) << s;
-            EXPECT_EQ(trace.stages[s].size(2), width / stride) << s;
-            EXPECT_NEAR(trace.stages[s].mean().item<double>(), 1, 1e-4);
+        const auto maps = network->maps();
+        ASSERT_EQ(maps.size(), 5u);  // local and global tokens of two stages, all of the third
+        ASSERT_EQ(trace.maps.size(), maps.size());
+        for (size_t m = 0; m < maps.size(); ++m) {
+            EXPECT_EQ(trace.maps[m].size(1), height / maps[m].sidePx) << m;
+            EXPECT_EQ(trace.maps[m].size(2), width / maps[m].sidePx) << m;
+            EXPECT_NEAR(trace.maps[m].mean().item<double>(), 1, 1e-4);
         }
+        ASSERT_EQ(trace.mass.size(), network->massNames().size());
+        EXPECT_EQ(trace.mass[0].sizes(), trace.maps[0].sizes());
+        EXPECT_LE((trace.mass[0] + trace.mass[1] - 1).abs().max().item<double>(), 1e-6);
     }
 }
 

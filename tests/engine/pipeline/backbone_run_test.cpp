@@ -62,7 +62,7 @@ const std::vector<Kind> kKinds{
      {{"arch", "l1,h2,d16,n1,s1,g1,p4,f7,a1_l2,h2,d32,n1,s1,g0,p2,f7,a0_l3,h2,d32,n1,s0,g1,p4,a0"},
       {"image_size", 256}},
      256,
-     {4, 32}},
+     {4, 4, 8, 32, 32}},
     {"halonet",
      {{"stem_type", "3x3"},
       {"stem_pool", ""},
@@ -96,7 +96,7 @@ const std::vector<Kind> kKinds{
       {"channel_ratio", {1, 1}},
       {"head", "linear"}},
      256,
-     {32, 16}}};
+     {4, 32, 8, 16}}};
 
 std::unique_ptr<Backbone> randomNetwork(const Kind& kind) {
     json network = kind.network;
@@ -108,10 +108,10 @@ std::unique_ptr<Backbone> randomNetwork(const Kind& kind) {
     return Backbone::make(kind.architecture, network, weights);
 }
 
-at::Tensor probed(const Backbone& network, const at::Tensor& image, int64_t stage, double u,
+at::Tensor probed(const Backbone& network, const at::Tensor& image, int64_t map, double u,
                   double v) {
     BackboneTrace trace;
-    trace.probedStage = stage;
+    trace.probedMap = map;
     trace.probe.u = u;
     trace.probe.v = v;
     network.forward(image, &trace);
@@ -119,12 +119,24 @@ at::Tensor probed(const Backbone& network, const at::Tensor& image, int64_t stag
 }
 
 TEST(BackboneProbe, ProbesOfEveryPlaceTogetherAreTheAttentionReceived) {
-    // Queries of ScalableViT's first stage lie on a grid of 64 a side, of HaloNet's on 32.
-    for (const auto& [k, stage, queries] : {std::tuple{1, 1, 32}, {2, 1, 16}}) {
-        SCOPED_TRACE(kKinds[static_cast<size_t>(k)].architecture);
-        const auto network = randomNetwork(kKinds[static_cast<size_t>(k)]);
+    Kind wrapped = kKinds[0];  // windows reach round the border, also over the padding
+    wrapped.network["mask_rule"] = -1;
+    struct Case {
+        Kind kind;
+        int64_t side, map;
+        int queries;  ///< along a side of the grid that looks
+    };
+    for (const auto& [kind, side, map, queries] : {Case{kKinds[0], 64, 0, 16},
+                                                   {kKinds[0], 64, 2, 8},
+                                                   {kKinds[0], 96, 3, 3},
+                                                   {wrapped, 96, 0, 24},
+                                                   {kKinds[1], 256, 0, 32},
+                                                   {kKinds[2], 128, 0, 32},
+                                                   {kKinds[2], 128, 2, 16},
+                                                   {kKinds[2], 128, 3, 16}}) {
+        SCOPED_TRACE(std::string(kind.architecture) + " " + std::to_string(map));
+        const auto network = randomNetwork(kind);
         const at::NoGradGuard noGradient;
-        const int64_t side = k == 1 ? 256 : 128;
         const at::Tensor image = at::randn({1, 3, side, side});
         BackboneTrace trace;
         trace.attention = true;
@@ -133,10 +145,10 @@ TEST(BackboneProbe, ProbesOfEveryPlaceTogetherAreTheAttentionReceived) {
         for (int y = 0; y < queries; ++y)
             for (int x = 0; x < queries; ++x) {
                 const at::Tensor one =
-                    probed(*network, image, stage, (x + 0.5) / queries, (y + 0.5) / queries);
+                    probed(*network, image, map, (x + 0.5) / queries, (y + 0.5) / queries);
                 sum = sum.defined() ? sum + one : one;
             }
-        const at::Tensor wanted = trace.stages[static_cast<size_t>(stage)];
+        const at::Tensor wanted = trace.maps[static_cast<size_t>(map)];
         ASSERT_EQ(sum.sizes(), wanted.sizes());
         EXPECT_LE((sum / sum.mean() - wanted).abs().max().item<double>(),
                   1e-4 * wanted.max().item<double>());
@@ -155,7 +167,12 @@ TEST(BackboneProbe, VisionLongformersPlacesLookIntoTheirNeighbourhood) {
     EXPECT_EQ(seen.sum().item<int64_t>(),
               seen.slice(0, 0, 21).slice(1, 21, 42).sum().item<int64_t>());
     EXPECT_GT(seen.sum().item<int64_t>(), 200);
+    BackboneTrace trace;
+    trace.attention = true;
+    network->forward(image, &trace);
+    const double onGlobals = trace.mass.at(1)[0][9][30].item<double>();
     const double sum = map[0].sum().item<double>();
+    EXPECT_NEAR(sum, 1 - onGlobals, 1e-5);
     EXPECT_GT(sum, 0.5);
     EXPECT_LT(sum, 1) << "the rest goes to the global token";
     // A change of a pixel that the place does not see leaves its weights as they were.
@@ -164,7 +181,7 @@ TEST(BackboneProbe, VisionLongformersPlacesLookIntoTheirNeighbourhood) {
     EXPECT_LE((probed(*network, other, 0, 30.5 / 64, 9.5 / 64) - map).abs().max().item<double>(),
               1e-6);
     // In the last stage everything is seen.
-    const at::Tensor all = probed(*network, image, 2, 0.2, 0.7);
+    const at::Tensor all = probed(*network, image, 3, 0.2, 0.7);
     EXPECT_EQ(all.gt(0).sum().item<int64_t>(), all.numel());
     EXPECT_LT(all[0].sum().item<double>(), 1 + 1e-5);
 }
@@ -183,7 +200,18 @@ TEST(BackboneRun, EveryArchitectureRunsThroughThePipeline) {
         const auto run = loadRun(outcome.folder);
         EXPECT_EQ(run.tiles.size(), 16u);
         ASSERT_EQ(run.layers.attention.size(), kind.tokens.size());
-        EXPECT_FALSE(run.layers.hasMass());
+        // Of Vision Longformer: what the finest places spend on their neighbours and on tokens
+        // that stand for all.
+        const bool shares = kind.architecture == std::string("vil");
+        ASSERT_EQ(run.layers.hasMass(), shares);
+        EXPECT_EQ(run.massNames.size(), shares ? 2u : 0u);
+        EXPECT_EQ(run.mapNames, loadModelConfig(request.modelDir).mapNames);
+        if (shares) {
+            EXPECT_EQ(run.layers.mass.bands, 2);
+            EXPECT_EQ(run.layers.mass.width, 256);
+            EXPECT_NE(run.layers.mass.bandNames[1].find("global"), std::string::npos);
+            EXPECT_NEAR(run.tiles[0].meanMass[0] + run.tiles[0].meanMass[1], 1, 1e-4);
+        }
         for (size_t k = 0; k < kind.tokens.size(); ++k) {
             const auto& map = run.layers.attention[k];
             EXPECT_EQ(map.width, 1024 / kind.tokens[k]);
