@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The benchmark where only LibTorch is: engine_bench [--json] [--all] [--seconds S] [NAME_PART],
-// and engine_bench --scaling [--json] [--most PX] [--limit S] for time and memory against size.
+// and engine_bench --scaling [--json] [--most PX] [--limit S] [NAME_PART] for time and memory
+// against size.
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
     }
     try {
         if (sizes) {
+            scaling.filter = options.filter;
             const auto result = runScaling(scaling, [](const nlohmann::json& point) {
                 std::cerr << point.dump() << std::endl;
             });

@@ -35,11 +35,12 @@ class PlainVit {
         patch_ = Conv::read(reader, "patch", {3, kDim, kPatch, kPatch, 0, 1});
         for (int64_t i = 0; i < kLayers; ++i) {
             const std::string name = std::to_string(i);
-            layers_.push_back({LayerNorm::read(reader, name + ".norm1", kDim),
-                               LayerNorm::read(reader, name + ".norm2", kDim),
-                               Linear::read(reader, name + ".qkv", kDim, 3 * kDim),
-                               Linear::read(reader, name + ".proj", kDim, kDim),
-                               Mlp::read(reader, name + ".mlp", kDim, 4 * kDim)});
+            layers_.push_back(
+                {LayerNorm::read(reader, name + ".norm1", kDim),
+                 Projection::read(reader, name + ".qkv", kDim, 3 * kDim),
+                 Projection::read(reader, name + ".proj", kDim, kDim),
+                 ResidualMlp::read(reader, name + ".mlp",
+                                   LayerNorm::read(reader, name + ".norm2", kDim), 4 * kDim)});
         }
         head_ = Linear::read(reader, "head", kDim, 1000);
     }
@@ -51,16 +52,16 @@ class PlainVit {
             x = x + layer.proj(mergeHeads(attend(splitHeads(parts[0], kHeads),
                                                  splitHeads(parts[1], kHeads),
                                                  splitHeads(parts[2], kHeads), {}, 0.125)));
-            x = x + layer.mlp(layer.norm2(x));
+            x = layer.mlp(x);
         }
         head_(x.mean(at::IntArrayRef({1})));
     }
 
   private:
     struct Layer {
-        LayerNorm norm1, norm2;
-        Linear qkv, proj;
-        Mlp mlp;
+        LayerNorm norm1;
+        Projection qkv, proj;
+        ResidualMlp mlp;
     };
     Conv patch_;
     std::vector<Layer> layers_;
@@ -97,7 +98,7 @@ std::vector<Entry> entries() {
     std::vector<Entry> list;
     for (const bool external : {false, true}) {
         const AtlasConfig config = smallAtlas(external);
-        list.push_back({external ? "Atlas, external first stage" : "Atlas (dim 384)",
+        list.push_back({external ? "Atlas (external)" : "Atlas (dim 384)",
                         numbersIn(initialAtlasWeights(config, 1)), 16, [config] {
                             Atlas network(config, initialAtlasWeights(config, 1));
                             network.fold();
@@ -138,6 +139,7 @@ json runScaling(const ScalingOptions& options, const std::function<void(const js
     if (options.threads > 0) at::set_num_threads(options.threads);
     json networks = json::array();
     for (const auto& entry : entries()) {
+        if (entry.name.find(options.filter) == std::string::npos) continue;
         json points = json::array();
         const Forward forward = entry.make();
         double last = 0;

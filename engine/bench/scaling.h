@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 
 namespace atlas::engine {
 
@@ -12,6 +13,7 @@ struct ScalingOptions {
     int64_t most = 4096;       ///< pixels a side
     double limitSeconds = 40;  ///< a network stops at the size that would take longer
     int threads = 0;
+    std::string filter;  ///< part of a network's name; empty: all
 };
 
 /// {"machine", "networks": [{"name", "parameters", "points": [{"px", "seconds", "peak_bytes"}]}]}

@@ -284,47 +284,11 @@ class CpuStem::Impl::Stream {
             task.residual = residual.at(first, 0);
             task.residualRow = residual.rowFloats();
         }
-        task.channelsIn = static_cast<int>(layer.conv.in);
-        task.channelsOut = static_cast<int>(layer.conv.out);
-        task.tilesPerRow = static_cast<int>((out.width + kWinogradOutput - 1) / kWinogradOutput);
         task.height = end - first;
         task.width = out.width;
-        task.bias = layer.conv.bias.data();
         task.activation = layer.activation;
-        const int64_t tileRows = (end - first + kWinogradOutput - 1) / kWinogradOutput;
-        const int64_t tiles = tileRows * task.tilesPerRow;
-        const int64_t wide = std::max(layer.conv.in, layer.conv.out);
-        const int64_t sized = wide >= 128 ? 42 : 28;  // measured; multiples of the kernels' 14 rows
-        const int64_t blocks = (tiles + sized - 1) / sized;
-        at::parallel_for(0, blocks, 1, [&](int64_t from, int64_t to) {
-            // An odd stride of cache lines: 36 streams must not fall on the same sets.
-            const int64_t stride = sized * wide + kChannelGroup;
-            float* scratch = threadScratch((kWinogradCells + 1) * stride);
-            for (int64_t b = from; b < to; ++b) {
-                WinogradTiles t = task;
-                t.first = b * sized;
-                t.count = std::min(sized, tiles - t.first);
-                if (!blockIsWanted(l + 1, t, first)) continue;
-                // Each product goes where the cell before it was: half the cache is enough.
-                t.cells = scratch + stride;
-                t.cellStride = stride;
-                kernels_.winogradInput(t);
-                for (int c = 0; c < kWinogradCells; ++c) {
-                    ProductTask product;
-                    product.a[0] = scratch + (c + 1) * stride;
-                    product.lda = layer.conv.in;
-                    product.k = static_cast<int>(layer.conv.in);
-                    product.b = layer.conv.cells.data() + c * layer.conv.in * layer.conv.out;
-                    product.c = scratch + c * stride;
-                    product.ldc = layer.conv.out;
-                    product.m = t.count;
-                    product.n = static_cast<int>(layer.conv.out);
-                    kernels_.product(product);
-                }
-                t.cells = scratch;
-                kernels_.winogradOutput(t);
-            }
-        });
+        convolveTiles(kernels_, layer.conv, task,
+                      [&](const WinogradTiles& t) { return blockIsWanted(l + 1, t, first); });
     }
 
     bool blockIsWanted(size_t map, const WinogradTiles& t, int64_t firstRow) const {

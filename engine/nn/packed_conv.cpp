@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/packed_conv.h"
 
+#include <ATen/Parallel.h>
+
 #include <array>
+
+#include "engine/nn/aligned_floats.h"
 
 namespace atlas::engine {
 
@@ -44,6 +48,48 @@ PackedConv::PackedConv(const ConvNorm& conv, int64_t storedIn, const CpuKernels&
     const at::Tensor padded = at::zeros({out, in, 3, 3}, weight.options());
     padded.slice(0, 0, co).slice(1, 0, ci).copy_(weight);
     bf16Weight = padded.to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+void convolveTiles(const CpuKernels& kernels, const PackedConv& conv, WinogradTiles task,
+                   const std::function<bool(const WinogradTiles&)>& wanted) {
+    task.channelsIn = static_cast<int>(conv.in);
+    task.channelsOut = static_cast<int>(conv.out);
+    task.tilesPerRow = static_cast<int>((task.width + kWinogradOutput - 1) / kWinogradOutput);
+    task.bias = conv.bias.data();
+    const int64_t tileRows = (task.height + kWinogradOutput - 1) / kWinogradOutput;
+    const int64_t tiles = tileRows * task.tilesPerRow;
+    const int64_t wide = std::max(conv.in, conv.out);
+    const int64_t sized = wide >= 128 ? 42 : 28;  // measured; multiples of the kernels' 14 rows
+    const int64_t blocks = (tiles + sized - 1) / sized;
+    at::parallel_for(0, blocks, 1, [&](int64_t from, int64_t to) {
+        // An odd stride of cache lines: 36 streams must not fall on the same sets.
+        const int64_t stride = sized * wide + kChannelGroup;
+        float* scratch = threadScratch((kWinogradCells + 1) * stride);
+        for (int64_t b = from; b < to; ++b) {
+            WinogradTiles t = task;
+            t.first = b * sized;
+            t.count = std::min(sized, tiles - t.first);
+            if (wanted && !wanted(t)) continue;
+            // Each product goes where the cell before it was: half the cache is enough.
+            t.cells = scratch + stride;
+            t.cellStride = stride;
+            kernels.winogradInput(t);
+            for (int c = 0; c < kWinogradCells; ++c) {
+                ProductTask product;
+                product.a[0] = scratch + (c + 1) * stride;
+                product.lda = conv.in;
+                product.k = static_cast<int>(conv.in);
+                product.b = conv.cells.data() + c * conv.in * conv.out;
+                product.c = scratch + c * stride;
+                product.ldc = conv.out;
+                product.m = t.count;
+                product.n = static_cast<int>(conv.out);
+                kernels.product(product);
+            }
+            t.cells = scratch;
+            kernels.winogradOutput(t);
+        }
+    });
 }
 
 PackedNorm::PackedNorm(const LayerNorm& norm)

@@ -2,6 +2,7 @@
 // Layers of the stem, packed for the processor's kernels.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "engine/kernels/cpu/cpu_kernels.h"
@@ -21,6 +22,12 @@ struct PackedConv {
     /// `conv` must be folded; `storedIn`: floats that its input holds a pixel.
     PackedConv(const ConvNorm& conv, int64_t storedIn, const CpuKernels& kernels);
 };
+
+/// A stride-1 convolution by Winograd's tiles, on all threads. `task`: input and output with their
+/// rows, residual, height, width and activation; the rest is set here. `wanted` (or null): whether
+/// a block of tiles is needed.
+void convolveTiles(const CpuKernels& kernels, const PackedConv& conv, WinogradTiles task,
+                   const std::function<bool(const WinogradTiles&)>& wanted = {});
 
 struct PackedNorm {
     std::vector<float> gamma, beta;

@@ -42,6 +42,10 @@ at::Tensor WeightReader::take(const std::string& name, std::vector<int64_t> shap
     return at::zeros({1}).expand(shape);  // never used: finish() refuses the network
 }
 
+bool WeightReader::isAbsent(const at::Tensor& weight) {
+    return weight.numel() > 1 && weight.storage().nbytes() == weight.itemsize();
+}
+
 void WeightReader::finish(const std::string& what) const {
     std::vector<std::string> extra;
     for (const auto& [name, tensor] : weights_)

@@ -29,6 +29,9 @@ class WeightReader {
     /// As take(); a weight that the forward pass never uses and that may be absent.
     void ignore(const std::string& name) { used_.insert(name); }
 
+    /// Whether take() gave this for a weight that is not there: nothing needs to be made of it.
+    static bool isAbsent(const at::Tensor& weight);
+
     /// Throws ModelError listing every mismatch; `what` opens the sentence.
     void finish(const std::string& what) const;
 

@@ -21,7 +21,7 @@ inline int paddedChannels(int64_t channels) {
     return static_cast<int>((channels + kChannelGroup - 1) / kChannelGroup * kChannelGroup);
 }
 
-enum class Activation { None, Relu, Gelu };
+enum class Activation { None, Relu, Gelu, Silu };
 
 /// c[m, n] = act(bias[n] + sum over r < rows, i < k of a[r][m * lda + i] * b[r, i, n]).
 /// With lda below k the rows of `a` overlap: that is a convolution along a line.

@@ -32,6 +32,7 @@ ATLAS_INLINE int padded(int channels) {
 ATLAS_INLINE Lanes activated(Lanes x, Activation activation) {
     if (activation == Activation::Relu) return larger(x, splat(0));
     if (activation == Activation::Gelu) return geluOf(x);
+    if (activation == Activation::Silu) return siluOf(x);
     return x;
 }
 

@@ -185,6 +185,14 @@ inline Lanes erfOf(Lanes x) {
     return x * p / q;
 }
 
+/// x / (1 + e^-x), with the exponential of what is below 0 alone.
+inline Lanes siluOf(Lanes x) {
+    const Lanes negative = smaller(x, splat(0.0f));
+    const Lanes e = expOf(negative - larger(x, splat(0.0f)));  // e^-|x|
+    // For x < 0 the sigmoid is e / (1 + e): x e = negative e, and the other part is 0.
+    return (larger(x, splat(0.0f)) + negative * e) / (splat(1.0f) + e);
+}
+
 inline Lanes geluOf(Lanes x) {
     const Lanes half = x * splat(0.5f);
     return half + half * erfOf(x * splat(0.70710678118654752f));

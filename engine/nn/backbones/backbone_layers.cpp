@@ -4,7 +4,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/silu.h>
 
 #include <algorithm>
 
@@ -18,24 +20,55 @@ constexpr double kBatchNormEps = 1e-5;
 constexpr int64_t kHiddenFloats = 1 << 18;   // of an MLP between its layers, a thread
 constexpr int64_t kWeightsAtOnce = 1 << 24;  // formed where maps are asked for
 constexpr int64_t kRowsOfAPanel = 14;        // of the kernels
+constexpr int64_t kMostRows = 8 * kRowsOfAPanel;
 
 thread_local int plainDepth = 0;
 
-struct Norm {
-    at::Tensor scale, shift;
-};
+bool fillsLanes(int64_t width) {
+    return width % kChannelGroup == 0;
+}
 
-Norm readNorm(WeightReader& reader, const std::string& name, int64_t width) {
-    const at::Tensor gamma = reader.take(name + ".weight", {width}),
-                     beta = reader.take(name + ".bias", {width}),
-                     mean = reader.take(name + ".running_mean", {width}),
-                     var = reader.take(name + ".running_var", {width});
-    reader.ignore(name + ".num_batches_tracked");
-    const at::Tensor scale = gamma / (var + kBatchNormEps).sqrt();
-    return {scale, beta - mean * scale};
+/// Values that the processor's kernels may work on, and nobody wants gradients of.
+bool kernelsCanRun(const at::Tensor& x) {
+    return !PlainAttention::on() && x.device().is_cpu() && x.scalar_type() == at::kFloat &&
+           !(at::GradMode::is_enabled() && x.requires_grad());
+}
+
+bool canBePacked(const at::Tensor& weight) {
+    return kernelsCanRun(weight) && !WeightReader::isAbsent(weight);
+}
+
+/// Runs of at most `most` rows, as many for every thread.
+void eachRows(int64_t rows, int64_t most,
+              const std::function<void(int64_t first, int64_t count)>& work) {
+    const int64_t threads = at::get_num_threads();
+    int64_t parts = (rows + most - 1) / most;
+    parts = std::min(rows, (parts + threads - 1) / threads * threads);
+    at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t first = rows * i / parts;
+            work(first, rows * (i + 1) / parts - first);
+        }
+    });
 }
 
 }  // namespace
+
+BatchNorm BatchNorm::read(WeightReader& reader, const std::string& name, int64_t width) {
+    BatchNorm norm{reader.take(name + ".weight", {width}), reader.take(name + ".bias", {width}),
+                   reader.take(name + ".running_mean", {width}),
+                   reader.take(name + ".running_var", {width})};
+    reader.ignore(name + ".num_batches_tracked");
+    return norm;
+}
+
+at::Tensor BatchNorm::operator()(const at::Tensor& x) const {
+    return at::batch_norm(x, weight, bias, mean, variance, false, 0, kBatchNormEps, false);
+}
+
+at::Tensor BatchNorm::scale() const {
+    return weight / (variance + kBatchNormEps).sqrt();
+}
 
 Conv Conv::read(WeightReader& reader, const std::string& name, const Shape& s, bool bias) {
     Conv conv{reader.take(name + ".weight", {s.out, s.in / s.groups, s.kernel, s.kernel}),
@@ -49,58 +82,114 @@ Conv Conv::read(WeightReader& reader, const std::string& name, const Shape& s, b
 }
 
 void Conv::arrange() {
-    if (!PlainAttention::on()) weight = weight.contiguous(at::MemoryFormat::ChannelsLast);
+    if (PlainAttention::on() || WeightReader::isAbsent(weight)) return;
+    weight = weight.contiguous(at::MemoryFormat::ChannelsLast);
+    fast = FastConv::make(weight, bias, stride, groups);
+}
+
+at::Tensor Conv::operator()(const at::Tensor& x, Activation activation) const {
+    if (fast && kernelsCanRun(x)) return (*fast)(x, activation);
+    at::Tensor y = at::conv2d(x, weight, bias, stride, padding, 1, groups);
+    if (norm) y = (*norm)(y);
+    return activate(std::move(y), activation);
+}
+
+at::Tensor activate(at::Tensor x, Activation activation) {
+    switch (activation) {
+        case Activation::None:
+            return x;
+        case Activation::Relu:
+            return at::relu_(x);
+        case Activation::Gelu:
+            return at::gelu_(x);
+        case Activation::Silu:
+            return at::silu_(x);
+    }
+    return x;
 }
 
 Conv Conv::readWithNorm(WeightReader& reader, const std::string& name, Shape shape) {
     shape.padding = shape.kernel / 2;
-    Conv conv = read(reader, name + ".conv", shape, false);
-    const Norm norm = readNorm(reader, name + ".bn", shape.out);
-    conv.weight = conv.weight * norm.scale.view({-1, 1, 1, 1});
-    conv.bias = norm.shift;
+    Conv conv{reader.take(name + ".conv.weight",
+                          {shape.out, shape.in / shape.groups, shape.kernel, shape.kernel}),
+              {},
+              shape.stride,
+              shape.padding,
+              shape.groups};
+    const BatchNorm norm = BatchNorm::read(reader, name + ".bn", shape.out);
+    if (PlainAttention::on()) conv.norm = norm;
+    if (PlainAttention::on() || WeightReader::isAbsent(conv.weight)) return conv;
+    conv.weight = conv.weight * norm.scale().view({-1, 1, 1, 1});
+    conv.bias = norm.shift();
     conv.arrange();
     return conv;
 }
 
 ChannelAffine ChannelAffine::read(WeightReader& reader, const std::string& name, int64_t width) {
-    const Norm norm = readNorm(reader, name, width);
-    return {norm.scale.view({1, width, 1, 1}), norm.shift.view({1, width, 1, 1})};
+    const BatchNorm norm = BatchNorm::read(reader, name, width);
+    return {norm.scale().view({1, width, 1, 1}), norm.shift().view({1, width, 1, 1})};
 }
 
-Mlp Mlp::read(WeightReader& reader, const std::string& name, int64_t width, int64_t hidden) {
-    Mlp mlp{Linear::read(reader, name + ".fc1", width, hidden),
-            Linear::read(reader, name + ".fc2", hidden, width),
-            {}};
-    const bool whole = width % kChannelGroup == 0 && hidden % kChannelGroup == 0;
-    if (whole && !PlainAttention::on() && mlp.fc1.weight.device().is_cpu()) {
+Projection Projection::read(WeightReader& reader, const std::string& name, int64_t in, int64_t out,
+                            bool bias) {
+    Projection layer{Linear::read(reader, name, in, out, bias), nullptr};
+    if (fillsLanes(in) && fillsLanes(out) && canBePacked(layer.plain.weight))
+        layer.packed = std::make_shared<PackedLinear>(
+            PackedLinear::pack(layer.plain, nullptr, cpuKernels().panel));
+    return layer;
+}
+
+at::Tensor Projection::operator()(const at::Tensor& x) const {
+    if (!packed || !kernelsCanRun(x)) return plain(x);
+    const at::Tensor rows = x.contiguous();
+    auto sizes = rows.sizes().vec();
+    sizes.back() = packed->out;
+    const at::Tensor result = at::empty(sizes, rows.options());
+    const float* from = rows.const_data_ptr<float>();
+    auto* to = result.data_ptr<float>();
+    eachRows(rows.numel() / packed->in, kMostRows, [&](int64_t first, int64_t count) {
+        packed->apply(cpuKernels(), from + first * packed->in, packed->in, to + first * packed->out,
+                      packed->out, count);
+    });
+    return result;
+}
+
+ResidualMlp ResidualMlp::read(WeightReader& reader, const std::string& name, const LayerNorm& norm,
+                              int64_t hidden) {
+    const int64_t width = norm.weight.size(0);
+    ResidualMlp mlp{norm,
+                    Linear::read(reader, name + ".fc1", width, hidden),
+                    Linear::read(reader, name + ".fc2", hidden, width),
+                    {}};
+    if (fillsLanes(width) && fillsLanes(hidden) && canBePacked(mlp.fc1.weight)) {
         const int panel = cpuKernels().panel;
-        mlp.packed = std::make_shared<Packed>(Packed{PackedLinear::pack(mlp.fc1, nullptr, panel),
+        mlp.packed = std::make_shared<Packed>(Packed{PackedLinear::pack(mlp.fc1, &norm, panel),
                                                      PackedLinear::pack(mlp.fc2, nullptr, panel)});
     }
     return mlp;
 }
 
-at::Tensor Mlp::operator()(const at::Tensor& x) const {
-    const bool gradient = at::GradMode::is_enabled() && x.requires_grad();
-    if (!packed || PlainAttention::on() || gradient || !x.device().is_cpu() ||
-        x.scalar_type() != at::kFloat)
-        return fc2(at::gelu(fc1(x)));
+at::Tensor ResidualMlp::operator()(const at::Tensor& x) const {
+    if (!packed || !kernelsCanRun(x)) return x + fc2(at::gelu(fc1(norm(x))));
     const auto& kernels = cpuKernels();
     const at::Tensor rows = x.contiguous();
     const at::Tensor result = at::empty_like(rows);
-    const int64_t width = packed->fc1.in, hidden = packed->fc1.out, count = rows.numel() / width;
-    const int64_t most =
-        std::clamp<int64_t>(kHiddenFloats / hidden / kRowsOfAPanel * kRowsOfAPanel, 28, 112);
+    const int64_t width = packed->fc1.in, hidden = packed->fc1.out;
     const float* from = rows.const_data_ptr<float>();
     auto* to = result.data_ptr<float>();
-    at::parallel_for(0, (count + most - 1) / most, 1, [&](int64_t begin, int64_t end) {
-        float* inside = threadScratch(most * hidden);
-        for (int64_t i = begin; i < end; ++i) {
-            const int64_t first = i * most, n = std::min(most, count - first);
-            packed->fc1.apply(kernels, from + first * width, width, inside, hidden, n,
-                              Activation::Gelu);
-            packed->fc2.apply(kernels, inside, hidden, to + first * width, width, n);
-        }
+    const int64_t most = std::clamp<int64_t>(kHiddenFloats / hidden / kRowsOfAPanel * kRowsOfAPanel,
+                                             2 * kRowsOfAPanel, kMostRows);
+    eachRows(rows.numel() / width, most, [&](int64_t first, int64_t count) {
+        // Lines of the kernels must not fall on the same sets of the cache.
+        const int64_t wide = width + kChannelGroup, inner = hidden + kChannelGroup;
+        float* normed = threadScratch(count * (wide + inner));
+        float* inside = normed + count * wide;
+        kernels.normalise(from + first * width, width, normed, wide, count, static_cast<int>(width),
+                          static_cast<float>(norm.eps));
+        packed->fc1.apply(kernels, normed, wide, inside, inner, count, Activation::Gelu);
+        packed->fc2.apply(kernels, inside, inner, normed, wide, count);
+        kernels.add(from + first * width, width, normed, wide, to + first * width, width, count,
+                    width);
     });
     return result;
 }

@@ -4,17 +4,33 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include <ATen/ops/addcmul.h>
+
+#include "engine/nn/backbones/fast_conv.h"
 #include "engine/nn/layers.h"
 #include "engine/nn/packed_linear.h"
 
 namespace atlas::engine {
 
+/// BatchNorm with running statistics, eps 1e-5.
+struct BatchNorm {
+    at::Tensor weight, bias, mean, variance;
+
+    static BatchNorm read(WeightReader& reader, const std::string& name, int64_t width);
+    at::Tensor operator()(const at::Tensor& x) const;
+    at::Tensor scale() const;  ///< x * scale + shift is the same
+    at::Tensor shift() const { return bias - mean * scale(); }
+};
+
 /// Convolution of any kernel with an optional BatchNorm, folded when it is read. [B, C, H, W].
 struct Conv {
     at::Tensor weight, bias;
     int64_t stride = 1, padding = 0, groups = 1;
+    std::shared_ptr<const FastConv> fast{};  ///< for the processor, where it is faster
+    std::optional<BatchNorm> norm{};  ///< not folded, as the originals have it (PlainAttention)
 
     struct Shape {
         int64_t in = 0, out = 0, kernel = 1, stride = 1, padding = 0, groups = 1;
@@ -23,31 +39,47 @@ struct Conv {
                      bool bias = true);
     /// `<name>.conv` and `<name>.bn`, eps 1e-5, padding kernel / 2.
     static Conv readWithNorm(WeightReader& reader, const std::string& name, Shape shape);
-    at::Tensor operator()(const at::Tensor& x) const {
-        return at::conv2d(x, weight, bias, stride, padding, 1, groups);
-    }
+    at::Tensor operator()(const at::Tensor& x, Activation activation = Activation::None) const;
 
   private:
     /// Channels last: what a convolution gives then is so too, and splits into heads as it lies.
     void arrange();
 };
 
+/// In place.
+at::Tensor activate(at::Tensor x, Activation activation);
+
 /// BatchNorm as a factor and a summand a channel.
 struct ChannelAffine {
     at::Tensor scale, shift;  ///< [1, C, 1, 1]
     static ChannelAffine read(WeightReader& reader, const std::string& name, int64_t width);
-    at::Tensor operator()(const at::Tensor& x) const { return x * scale + shift; }
+    at::Tensor operator()(const at::Tensor& x) const { return at::addcmul(shift, x, scale); }
 };
 
-struct Mlp {
+/// A linear layer over tokens: in the processor's kernels where that can be.
+struct Projection {
+    Linear plain;
+    std::shared_ptr<const PackedLinear> packed;  ///< or null
+
+    static Projection read(WeightReader& reader, const std::string& name, int64_t in, int64_t out,
+                           bool bias = true);
+    at::Tensor operator()(const at::Tensor& x) const;  ///< [..., in] -> [..., out]
+};
+
+/// x + fc2(GELU(fc1(norm(x)))).
+struct ResidualMlp {
+    LayerNorm norm;
     Linear fc1, fc2;
-    /// For the processor's kernels: what is between the two layers stays in the cache.
+    /// For the processor's kernels, the norm folded in: all between x and the sum stays in the
+    /// cache.
     struct Packed {
         PackedLinear fc1, fc2;
     };
     std::shared_ptr<const Packed> packed;
 
-    static Mlp read(WeightReader& reader, const std::string& name, int64_t width, int64_t hidden);
+    /// Reads `<name>.fc1` and `<name>.fc2`.
+    static ResidualMlp read(WeightReader& reader, const std::string& name, const LayerNorm& norm,
+                            int64_t hidden);
     at::Tensor operator()(const at::Tensor& x) const;
 };
 
@@ -83,8 +115,8 @@ std::vector<at::Tensor> attendRows(int64_t rows, double scale,
                                    const std::function<WindowRow(int64_t)>& row);
 
 /// While alive, this thread's backbones attend as their originals do: all windows at once, and
-/// every weight formed; those made meanwhile keep channels first and LibTorch's MLPs. What
-/// benchmarks compare with.
+/// every weight formed; those made meanwhile keep channels first, norms after their convolutions
+/// and LibTorch's MLPs. What benchmarks compare with.
 class PlainAttention {
   public:
     PlainAttention();

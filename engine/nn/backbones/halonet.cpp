@@ -3,7 +3,6 @@
 
 #include <ATen/ops/avg_pool2d.h>
 #include <ATen/ops/conv1d.h>
-#include <ATen/ops/silu.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -291,7 +290,9 @@ HaloNetConfig HaloNetConfig::variant(const std::string& name) {
     return config;
 }
 
-HaloNet::HaloNet(WeightReader& reader, const HaloNetConfig& config) : config_(config) {
+HaloNet::HaloNet(WeightReader& reader, const HaloNetConfig& config)
+    : config_(config),
+      activation_(config.activation == "relu" ? Activation::Relu : Activation::Silu) {
     const int64_t c = config.stemChannels;
     int64_t stride = 2;
     if (config.stem == "tiered") {
@@ -371,10 +372,6 @@ HaloNet::HaloNet(WeightReader& reader, const HaloNetConfig& config) : config_(co
     head_ = Linear::read(reader, "head.fc", in, config.numClasses);
 }
 
-at::Tensor HaloNet::activate(const at::Tensor& x) const {
-    return config_.activation == "relu" ? at::relu(x) : at::silu(x);
-}
-
 at::Tensor HaloNet::weighChannels(const Block& block, const at::Tensor& x) const {
     const std::vector<int64_t> places{2, 3};
     const at::Tensor mean = x.mean(places, /*keepdim=*/true);
@@ -388,7 +385,7 @@ at::Tensor HaloNet::weighChannels(const Block& block, const at::Tensor& x) const
 at::Tensor HaloNet::forward(const at::Tensor& image, BackboneTrace* trace) const {
     checkSize(image, multiple_, "HaloNet");
     at::Tensor x = image;
-    for (const auto& conv : stem_) x = activate(conv(x));
+    for (const auto& conv : stem_) x = conv(x, activation_);
     if (config_.stemPool) x = at::max_pool2d(x, {3, 3}, {2, 2}, {1, 1});
     if (trace) trace->keep("stem", x);
     size_t mapIndex = 0;
@@ -399,23 +396,23 @@ at::Tensor HaloNet::forward(const at::Tensor& image, BackboneTrace* trace) const
         for (size_t b = 0; b < stages_[s].size(); ++b) {
             const Block& block = stages_[s][b];
             const std::string name = stage + ".block" + std::to_string(b);
-            at::Tensor y = activate(block.first(x));
+            at::Tensor y = block.first(x, activation_);
             if (block.attention) {
                 y = block.attention->forward(y, nullptr, {},
                                              trace && trace->attention ? &map : nullptr,
                                              trace ? trace->probeOf(mapIndex) : nullptr);
                 if (trace) trace->keep(name + ".self_attn", y);
-                y = activate((*block.after)(y));
+                y = activate((*block.after)(y), activation_);
             } else {
-                y = weighChannels(block, activate((*block.middle)(y)));
+                y = weighChannels(block, (*block.middle)(y, activation_));
                 if (trace && !config_.channelAttention.empty()) trace->keep(name + ".attn", y);
             }
             y = block.last(y);
             if (block.identity)
-                y = y + x;
+                y.add_(x);
             else if (block.shortcut)
-                y = y + (*block.shortcut)(x);
-            x = config_.linearOut ? y : activate(y);
+                y.add_((*block.shortcut)(x));
+            x = config_.linearOut ? y : activate(y, activation_);
             if (trace) trace->keep(name, x);
         }
         if (trace) trace->keep(stage, x);
@@ -423,7 +420,7 @@ at::Tensor HaloNet::forward(const at::Tensor& image, BackboneTrace* trace) const
         mapIndex += mapped;
     }
     if (final_) {
-        x = activate((*final_)(x));
+        x = (*final_)(x, activation_);
         if (trace) trace->keep("final_conv", x);
     }
     const std::vector<int64_t> places{2, 3};

@@ -83,10 +83,10 @@ class HaloNet : public Backbone {
         std::optional<ChannelAffine> after;
         bool identity = false;
     };
-    at::Tensor activate(const at::Tensor& x) const;
     at::Tensor weighChannels(const Block& block, const at::Tensor& x) const;
 
     HaloNetConfig config_;
+    Activation activation_;
     std::vector<Conv> stem_;
     std::vector<std::vector<Block>> stages_;
     std::optional<Conv> final_;

@@ -62,10 +62,10 @@ ScalableAttention::ScalableAttention(WeightReader& reader, const std::string& na
     : stage_(stage) {
     const int64_t d = stage.dim;
     scale_ = 1 / std::sqrt(static_cast<double>(d / stage.heads) * stage.channelRatio);
-    proj_ = Linear::read(reader, name + ".proj", d, d);
+    proj_ = Projection::read(reader, name + ".proj", d, d);
     if (stage.reduction == 1) {
-        q_ = Linear::read(reader, name + ".q", d, d, bias);
-        kv_ = Linear::read(reader, name + ".kv", d, 2 * d, bias);
+        q_ = Projection::read(reader, name + ".q", d, d, bias);
+        kv_ = Projection::read(reader, name + ".kv", d, 2 * d, bias);
         return;
     }
     const auto few = static_cast<int64_t>(static_cast<double>(d) * stage.channelRatio);
@@ -76,9 +76,9 @@ ScalableAttention::ScalableAttention(WeightReader& reader, const std::string& na
     shrink_ = Conv::read(reader, name + ".reduction.0", {d, d, r, r, 0, d});
     mix_ = Conv::read(reader, name + ".reduction.1", {d, few, 1, 1, 0, 1});
     norm_ = LayerNorm::read(reader, name + ".norm_act.0", few, kReductionEps);
-    q_ = Linear::read(reader, name + ".q", d, few, bias);
-    k_ = Linear::read(reader, name + ".k", few, few, bias);
-    v_ = Linear::read(reader, name + ".v", few, d, bias);
+    q_ = Projection::read(reader, name + ".q", d, few, bias);
+    k_ = Projection::read(reader, name + ".k", few, few, bias);
+    v_ = Projection::read(reader, name + ".v", few, d, bias);
 }
 
 at::Tensor ScalableAttention::forward(const at::Tensor& x, int64_t height, int64_t width,
@@ -118,8 +118,8 @@ InteractiveAttention::InteractiveAttention(WeightReader& reader, const std::stri
                                            int64_t dim, int64_t heads, int64_t window, bool bias)
     : heads_(heads),
       window_(window),
-      qkv_(Linear::read(reader, name + ".qkv", dim, 3 * dim, bias)),
-      proj_(Linear::read(reader, name + ".proj", dim, dim)),
+      qkv_(Projection::read(reader, name + ".qkv", dim, 3 * dim, bias)),
+      proj_(Projection::read(reader, name + ".proj", dim, dim)),
       exchange_(Conv::read(reader, name + ".lim_func", {dim, dim, 3, 1, 1, dim})) {}
 
 at::Tensor InteractiveAttention::forward(const at::Tensor& x, int64_t height, int64_t width,
@@ -189,13 +189,14 @@ ScalableViT::ScalableViT(WeightReader& reader, const ScalableViTConfig& config) 
             const std::string name = "stages." + number + "." + std::to_string(b);
             Block block;
             block.norm1 = LayerNorm::read(reader, name + ".norm1", c.dim, kNormEps);
-            block.norm2 = LayerNorm::read(reader, name + ".norm2", c.dim, kNormEps);
             if (b % 2 == 0 && c.window != 1)
                 block.windows.emplace(reader, name + ".attn", c.dim, c.heads, c.window,
                                       config.bias);
             else
                 block.scaled.emplace(reader, name + ".attn", c, config.bias);
-            block.mlp = Mlp::read(reader, name + ".mlp", c.dim,
+            const LayerNorm norm2 = LayerNorm::read(reader, name + ".norm2", c.dim, kNormEps);
+            block.mlp =
+                ResidualMlp::read(reader, name + ".mlp", norm2,
                                   static_cast<int64_t>(static_cast<double>(c.dim) * c.mlpRatio));
             stage.blocks.push_back(std::move(block));
         }
@@ -253,7 +254,7 @@ at::Tensor ScalableViT::forward(const at::Tensor& image, BackboneTrace* trace) c
                                     trace ? trace->probeOf(scaledIndex) : nullptr);
             if (trace) trace->keep(blockName + ".attn", y);
             x = x + y;
-            x = x + block.mlp(block.norm2(x));
+            x = block.mlp(x);
             if (trace) trace->keep(blockName, x);
             if (b > 0) continue;
             const at::Tensor grid = tokensToMap(x, height, width);

@@ -40,7 +40,7 @@ class ScalableAttention {
     double scale_;
     std::optional<Conv> shrink_, mix_;
     LayerNorm norm_;
-    Linear q_, k_, v_, kv_, proj_;
+    Projection q_, k_, v_, kv_, proj_;
 };
 
 /// Interactive window-based self-attention.
@@ -55,7 +55,7 @@ class InteractiveAttention {
 
   private:
     int64_t heads_, window_;
-    Linear qkv_, proj_;
+    Projection qkv_, proj_;
     Conv exchange_;
 };
 
@@ -68,10 +68,10 @@ class ScalableViT : public Backbone {
 
   private:
     struct Block {
-        LayerNorm norm1, norm2;
+        LayerNorm norm1;
         std::optional<InteractiveAttention> windows;
         std::optional<ScalableAttention> scaled;
-        Mlp mlp;
+        ResidualMlp mlp;
     };
     struct Stage {
         Conv patch, position;

@@ -15,6 +15,7 @@ namespace {
 
 constexpr double kNormEps = 1e-6;
 constexpr int64_t kMlpRatio = 4;
+constexpr int64_t kBiasAtOnce = 1 << 22;  // entries of a relative bias
 constexpr float kNever = -INFINITY;
 
 /// [1, n, d] to another length, half-pixel centres.
@@ -137,18 +138,19 @@ VilConfig VilConfig::fromJson(const nlohmann::json& json) {
 VilAttention::VilAttention(WeightReader& reader, const std::string& name, const Options& options)
     : o_(options) {
     const auto& s = o_.stage;
-    proj_ = Linear::read(reader, name + ".proj", s.dim, s.dim);
+    proj_ = Projection::read(reader, name + ".proj", s.dim, s.dim);
     reader.ignore(name + ".relative_position_index");
     if (s.sliding) {
-        query_ = Linear::read(reader, name + ".query", s.dim, s.dim);
-        kv_ = Linear::read(reader, name + ".kv", s.dim, 2 * s.dim);
+        query_ = Projection::read(reader, name + ".query", s.dim, s.dim);
+        kv_ = Projection::read(reader, name + ".kv", s.dim, 2 * s.dim);
         // Shared projections are there as copies, or not at all.
         const bool own = s.globals > 0 && reader.has(name + ".query_global.weight");
-        queryGlobal_ = own ? Linear::read(reader, name + ".query_global", s.dim, s.dim) : query_;
-        kvGlobal_ = own ? Linear::read(reader, name + ".kv_global", s.dim, 2 * s.dim) : kv_;
-        projGlobal_ = own ? Linear::read(reader, name + ".proj_global", s.dim, s.dim) : proj_;
+        queryGlobal_ =
+            own ? Projection::read(reader, name + ".query_global", s.dim, s.dim) : query_;
+        kvGlobal_ = own ? Projection::read(reader, name + ".kv_global", s.dim, 2 * s.dim) : kv_;
+        projGlobal_ = own ? Projection::read(reader, name + ".proj_global", s.dim, s.dim) : proj_;
     } else {
-        qkv_ = Linear::read(reader, name + ".qkv", s.dim, 3 * s.dim);
+        qkv_ = Projection::read(reader, name + ".qkv", s.dim, 3 * s.dim);
     }
     if (!o_.bias) return;
     const int64_t rows = s.sliding ? (4 * s.window - 1) * (4 * s.window - 1)
@@ -165,48 +167,70 @@ at::Tensor VilAttention::forward(const at::Tensor& x, int64_t height, int64_t wi
                             : full(x, height, width, maps, probe);
 }
 
-at::Tensor VilAttention::fullBias(int64_t height, int64_t width) const {
-    const int64_t g = o_.stage.globals;
-    const Grid grid(height, width);
-    const at::Tensor index = pairIndex(grid.rows, grid.columns, grid.rows, grid.columns, height - 1,
-                                       width - 1, 2 * width - 1);
-    const at::Tensor local =
-        lookUp(resampledTable(table_, o_.height, o_.width, height, width), index);
-    if (g == 0) return local.unsqueeze(0);
-    const int64_t n = height * width, heads = o_.stage.heads;
-    const at::Tensor top = at::cat({g2g_, g2l_[0].unsqueeze(2).expand({heads, g, n})}, 2),
-                     bottom = at::cat({g2l_[1].unsqueeze(1).expand({heads, n, g}), local}, 2);
-    return at::cat({top, bottom}, 1).unsqueeze(0);
+/// [1, heads, count, globals + places] of the queries from `first` on, which count likewise.
+/// `table`: for this grid.
+at::Tensor VilAttention::fullBias(const at::Tensor& table, int64_t height, int64_t width,
+                                  int64_t first, int64_t count) const {
+    const int64_t g = o_.stage.globals, n = height * width, heads = o_.stage.heads;
+    std::vector<at::Tensor> rows;
+    if (first < g)
+        rows.push_back(at::cat({g2g_, g2l_[0].unsqueeze(2).expand({heads, g, n})}, 2)
+                           .slice(1, first, std::min(g, first + count)));
+    if (first + count > g) {
+        const int64_t from = std::max<int64_t>(0, first - g), to = first + count - g;
+        const Grid grid(height, width);
+        const at::Tensor local =
+            lookUp(table, pairIndex(grid.rows.slice(0, from, to), grid.columns.slice(0, from, to),
+                                    grid.rows, grid.columns, height - 1, width - 1, 2 * width - 1));
+        rows.push_back(
+            g == 0 ? local
+                   : at::cat({g2l_[1].unsqueeze(1).expand({heads, to - from, g}), local}, 2));
+    }
+    return at::cat(rows, 1).unsqueeze(0);
 }
 
 at::Tensor VilAttention::full(const at::Tensor& x, int64_t height, int64_t width, VilMaps* maps,
                               AttentionProbe* probe) const {
-    const int64_t heads = o_.stage.heads, g = o_.stage.globals;
+    const int64_t heads = o_.stage.heads, g = o_.stage.globals, b = x.size(0);
+    const int64_t tokens = g + height * width;
     const auto parts = qkv_(x).chunk(3, -1);
     const at::Tensor q = splitHeads(parts[0], heads), k = splitHeads(parts[1], heads),
                      v = splitHeads(parts[2], heads);
-    const at::Tensor bias = o_.bias ? fullBias(height, width) : at::Tensor();
     const double scale = 1 / std::sqrt(static_cast<double>(q.size(3)));
-    if (maps) {
-        const auto received = [&](int64_t first, int64_t last) {
-            const at::Tensor maskOf = bias.defined() ? bias.slice(2, first, last) : bias;
-            return attentionReceived(q.slice(2, first, last), k, maskOf, scale)
-                .slice(1, g)
-                .reshape({x.size(0), height, width});
-        };
-        maps->local = received(g, g + height * width);
-        if (g > 0) maps->global = received(0, 1);
-    }
+    const at::Tensor table =
+        o_.bias ? resampledTable(table_, o_.height, o_.width, height, width) : at::Tensor();
+    const auto biasOf = [&](int64_t first, int64_t count) {
+        return o_.bias ? fullBias(table, height, width, first, count) : at::Tensor();
+    };
+    const auto toMap = [&](const at::Tensor& weights) {
+        return weights.slice(-1, g).reshape({b, height, width});
+    };
+    if (maps && g > 0)
+        maps->global = toMap(attentionReceived(q.slice(2, 0, 1), k, biasOf(0, 1), scale));
     if (probe) {
         const int64_t query = g + AttentionProbe::index(probe->v, height) * width +
                               AttentionProbe::index(probe->u, width);
-        const at::Tensor maskOf = bias.defined() ? bias.narrow(2, query, 1) : bias;
-        probe->weights = attentionWeights(q.narrow(2, query, 1), k, maskOf, scale)
-                             .mean(at::IntArrayRef({1}))
-                             .slice(2, g)
-                             .reshape({x.size(0), height, width});
+        probe->weights = toMap(attentionWeights(q.narrow(2, query, 1), k, biasOf(query, 1), scale)
+                                   .mean(at::IntArrayRef({1})));
     }
-    return proj_(mergeHeads(attend(q, k, v, bias, scale)));
+    // With a bias some queries at a time: memory grows with the number of keys alone.
+    const int64_t step = o_.bias && !PlainAttention::on()
+                             ? std::max<int64_t>(1, kBiasAtOnce / (heads * tokens))
+                             : tokens;
+    std::vector<at::Tensor> rows;
+    at::Tensor received;
+    for (int64_t first = 0; first < tokens; first += step) {
+        const int64_t count = std::min(step, tokens - first);
+        const at::Tensor some = q.narrow(2, first, count), bias = biasOf(first, count);
+        rows.push_back(attend(some, k, v, bias, scale));
+        if (!maps || first + count <= g) continue;
+        const int64_t skip = std::max<int64_t>(0, g - first);  // queries that are no places
+        const at::Tensor part = attentionReceived(
+            some.slice(2, skip), k, bias.defined() ? bias.slice(2, skip) : bias, scale);
+        received = received.defined() ? received + part : part;
+    }
+    if (maps) maps->local = toMap(received);
+    return proj_(mergeHeads(at::cat(rows, 2)));
 }
 
 /// [1, heads, window^2, keys]: keys of the square that reaches `halo` beyond the window.
@@ -418,9 +442,10 @@ Vil::Vil(WeightReader& reader, const VilConfig& config) : config_(config) {
             VilAttention attention(
                 reader, first + ".attn",
                 {c, config.maskRule, config.neighbourMode, false, !c.absolute, side, side});
-            LayerNorm norm2 = LayerNorm::read(reader, second + ".norm", c.dim, kNormEps);
-            stage.blocks.push_back({std::move(norm1), std::move(norm2), std::move(attention),
-                                    Mlp::read(reader, second + ".mlp", c.dim, kMlpRatio * c.dim)});
+            const LayerNorm norm2 = LayerNorm::read(reader, second + ".norm", c.dim, kNormEps);
+            stage.blocks.push_back(
+                {std::move(norm1), std::move(attention),
+                 ResidualMlp::read(reader, second + ".mlp", norm2, kMlpRatio * c.dim)});
         }
         stages_.push_back(std::move(stage));
         channels = c.dim;
@@ -497,7 +522,7 @@ at::Tensor Vil::forward(const at::Tensor& image, BackboneTrace* trace) const {
                                             last && trace && trace->attention ? &maps : nullptr,
                                             probe);
             if (trace) trace->keep(name + ".block" + std::to_string(b) + ".attn", x);
-            x = x + block.mlp(block.norm2(x));
+            x = block.mlp(x);
             if (trace) trace->keep(name + ".block" + std::to_string(b) + ".mlp", x);
         }
         for (const auto& map : {maps.local, maps.global})

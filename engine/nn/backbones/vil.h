@@ -59,11 +59,12 @@ class VilAttention {
                        AttentionProbe* probe) const;
     at::Tensor local(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t height,
                      int64_t width, VilMaps* maps, AttentionProbe* probe) const;
-    at::Tensor fullBias(int64_t height, int64_t width) const;
+    at::Tensor fullBias(const at::Tensor& table, int64_t height, int64_t width, int64_t first,
+                        int64_t count) const;
     at::Tensor windowBias(int64_t halo) const;
 
     Options o_;
-    Linear qkv_, query_, kv_, proj_, queryGlobal_, kvGlobal_, projGlobal_;
+    Projection qkv_, query_, kv_, proj_, queryGlobal_, kvGlobal_, projGlobal_;
     at::Tensor table_, g2g_, g2l_;
 };
 
@@ -77,9 +78,9 @@ class Vil : public Backbone {
 
   private:
     struct Block {
-        LayerNorm norm1, norm2;
+        LayerNorm norm1;
         VilAttention attention;
-        Mlp mlp;
+        ResidualMlp mlp;
     };
     struct Stage {
         VilStageConfig config;

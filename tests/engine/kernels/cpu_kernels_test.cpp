@@ -144,7 +144,7 @@ TEST_P(CpuKernelsTest, WinogradIsTheConvolution) {
     }
 }
 
-TEST_P(CpuKernelsTest, GeluIsTheExactOne) {
+TEST_P(CpuKernelsTest, ActivationsAreTheExactOnes) {
     std::vector<float> x, y;
     for (double v = -12; v <= 12; v += 1.0 / 64) x.push_back(static_cast<float>(v));
     y.resize(x.size() * 16);
@@ -163,6 +163,17 @@ TEST_P(CpuKernelsTest, GeluIsTheExactOne) {
     task.activation = Activation::Gelu;
     GetParam()->product(task);
     for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(y[i * 16], gelu(x[i]), 3e-6) << x[i];
+    x.insert(x.end(), {-200.0f, -88.5f, 88.5f, 3e4f});
+    y.resize(x.size() * 16);
+    task.a[0] = x.data();
+    task.c = y.data();
+    task.m = static_cast<int64_t>(x.size());
+    task.activation = Activation::Silu;
+    GetParam()->product(task);
+    for (size_t i = 0; i < x.size(); ++i) {
+        const double v = x[i], expected = v / (1 + std::exp(-v));
+        ASSERT_NEAR(y[i * 16], expected, 3e-6 * std::max(1.0, std::abs(expected))) << v;
+    }
 }
 
 struct AttentionCase {

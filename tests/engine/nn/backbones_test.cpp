@@ -141,6 +141,48 @@ TEST(Backbones, GiveAttentionMapsAtAnySizeTheyTake) {
     }
 }
 
+/// A bias over all places is looked up for some queries at a time; the plain way forms it whole.
+TEST(Backbones, RelativeBiasInPiecesIsTheWholeOne) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(4);
+    const json config{{"arch", "l1,h2,d16,n1,s1,g1,p2,f5,a0_l2,h4,d32,n1,s0,g2,p1,a0"},
+                      {"image_size", 64},
+                      {"num_classes", 4}};
+    const auto network = Backbone::make("vil", config, randomBackbone("vil", config));
+    const at::Tensor image = at::randn({2, 3, 96, 80});  // 1922 tokens and 4 heads: several pieces
+    const at::Tensor mine = network->forward(image);
+    const PlainAttention plain;
+    EXPECT_LE((network->forward(image) - mine).abs().max().item<double>(), 1e-5);
+}
+
+TEST(FastConv, IsTheConvolutionWithItsActivation) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(6);
+    for (const int64_t kernel : {1, 3})
+        for (const auto& [height, width] : {std::pair<int64_t, int64_t>{8, 8}, {13, 5}, {1, 30}})
+            for (const auto activation : {Activation::None, Activation::Relu, Activation::Silu}) {
+                SCOPED_TRACE(std::to_string(kernel) + ", " + std::to_string(height) + " x " +
+                             std::to_string(width));
+                const at::Tensor weight = at::randn({48, 32, kernel, kernel}) * 0.2,
+                                 bias = at::randn({48}), x = at::randn({2, 32, height, width});
+                const auto conv = FastConv::make(weight, bias, 1, 1);
+                ASSERT_TRUE(conv);
+                const at::Tensor expected =
+                    activate(at::conv2d(x.to(at::kDouble), weight.to(at::kDouble),
+                                        bias.to(at::kDouble), 1, kernel / 2),
+                             activation);
+                const at::Tensor mine = (*conv)(x, activation);
+                ASSERT_EQ(mine.sizes(), expected.sizes());
+                EXPECT_LE((mine - expected).abs().max().item<double>(),
+                          1e-4 * expected.abs().max().item<double>());
+            }
+    const at::Tensor weight = at::randn({32, 32, 3, 3});
+    EXPECT_FALSE(FastConv::make(weight, {}, 2, 1));
+    EXPECT_FALSE(FastConv::make(weight, {}, 1, 4));
+    EXPECT_FALSE(FastConv::make(weight.slice(0, 0, 20), {}, 1, 1));
+    EXPECT_FALSE(FastConv::make(at::randn({32, 32, 5, 5}), {}, 1, 1));
+}
+
 // One image of a batch does not know of the others.
 TEST(Backbones, ABatchIsItsImages) {
     const at::NoGradGuard noGradient;
