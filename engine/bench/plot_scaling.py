@@ -51,7 +51,7 @@ def main():
         out.append(f'<rect x="{x}" y="{TOP + HEIGHT + 54}" width="12" height="12" fill="{color}"/>')
         label = f'{n["name"]}, {n["parameters"] / 1e6:.0f} M'
         out.append(f'<text x="{x + 18}" y="{TOP + HEIGHT + 64}">{label}</text>')
-        x += 30 + 7.6 * len(label)
+        x += 30 + 7.4 * len(label)
     out.append("</svg>")
     open(sys.argv[2], "w").write("\n".join(out))
 

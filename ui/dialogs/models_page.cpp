@@ -204,6 +204,7 @@ void ModelsPage::showCard() {
             sha.isEmpty() ? QString() : seen.value(checkKey(sha) + "/finding").toString();
         QStringList scales;
         for (int64_t side : c.tokenSidesPx()) scales << length(static_cast<double>(side));
+        scales.removeDuplicates();
         card_->setText(
             QString("<h3>%1</h3><p>%2</p><table>")
                 .arg(text(c.name).toHtmlEscaped(), text(c.description).toHtmlEscaped()) +

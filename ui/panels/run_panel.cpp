@@ -196,6 +196,7 @@ void RunPanel::describeModel() {
         for (int64_t side : config.tokenSidesPx())
             scales << QString::fromStdString(
                 engine::lengthText(static_cast<double>(side) * config.spacingUmPx, config.ground));
+        scales.removeDuplicates();  // a stage may have two maps
         QString text =
             tr("%1 classes; sees %2 at once")
                 .arg(config.classNames.size())
