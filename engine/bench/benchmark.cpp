@@ -14,11 +14,13 @@
 #include "engine/bench/plain_atlas.h"
 #include "engine/nn/atlas_cost.h"
 #include "engine/nn/atlas_runner.h"
+#include "engine/nn/autocast.h"
 #include "engine/nn/backbones/backbone.h"
 #include "engine/nn/backbones/backbone_layers.h"
 #include "engine/nn/block_runner.h"
 #include "engine/nn/cpu_stem.h"
 #include "engine/nn/machine.h"
+#include "engine/nn/precision.h"
 
 namespace atlas::engine {
 namespace {
@@ -128,9 +130,17 @@ struct Networks {
         network.fold();
         return network;
     }
+    /// In bfloat16, where it is asked for.
+    const AtlasRunner& rounded() {
+        if (!rounded_) rounded_.emplace(folded(unfolded.config()), true);
+        return *rounded_;
+    }
     Atlas unfolded;
     PlainAtlas plain;
     AtlasRunner runner;
+
+  private:
+    std::optional<AtlasRunner> rounded_;
 };
 
 class Cases {
@@ -151,6 +161,7 @@ class Cases {
 
 void addNetwork(Cases& cases, const std::string& label, const AtlasConfig& config,
                 const std::vector<std::pair<int64_t, int64_t>>& sizes) {
+    const bool bf16 = useBfloat16("auto");  // of no use on a processor without instructions for it
     const auto networks = std::make_shared<std::shared_ptr<Networks>>();
     const auto get = [networks, config] {
         if (!*networks) *networks = std::make_shared<Networks>(config);
@@ -179,6 +190,30 @@ void addNetwork(Cases& cases, const std::string& label, const AtlasConfig& confi
                         [=] { n->runner.run(x, {}, {}); }, [=] { n->plain.forward(x); }};
         });
         if (batch != 1) continue;
+        if (side == 1024 && bf16) {
+            cases.add("atlas_" + label + "_bf16" + tail, true, [=, side = side] {
+                const auto n = get();
+                n->rounded();  // made before memory is counted
+                const at::Tensor x = at::randn({1, 3, side, side});
+                return Case{"atlas_" + label + "_bf16" + tail, cost.total(),
+                            pixelBytes + weightBytes(), [=] { n->rounded().run(x, {}, {}); },
+                            [=] {
+                                const Autocast autocast(true, at::kCPU);
+                                n->plain.forward(x);
+                            }};
+            });
+            cases.add("atlas_" + label + "_blocks_bf16" + tail, true, [=] {
+                const auto n = get();
+                n->rounded();
+                const at::Tensor x = at::randn({1, tokens, tokens, config.dim});
+                return Case{"atlas_" + label + "_blocks_bf16" + tail, cost.blocks(),
+                            tokenBytes + weightBytes(), [=] { n->rounded().runTokens(x, {}, {}); },
+                            [=] {
+                                const Autocast autocast(true, at::kCPU);
+                                n->plain.blocks(x);
+                            }};
+            });
+        }
         cases.add("atlas_" + label + "_blocks" + tail, large, [=] {
             const auto n = get();
             const at::Tensor x = at::randn({1, tokens, tokens, config.dim});
@@ -210,10 +245,9 @@ void addOperations(Cases& cases) {
         cases.add(name("projections"), false, [=, &kernels] {
             const Linear q = linear(dim, dim), kv = linear(dim, 2 * dim), out = linear(dim, dim);
             const at::Tensor x = at::randn({rows, dim});
-            const auto packed = std::make_shared<std::array<PackedLinear, 3>>(
-                std::array{PackedLinear::pack(q, &norm, kernels.panel),
-                           PackedLinear::pack(kv, &norm, kernels.panel),
-                           PackedLinear::pack(out, nullptr, kernels.panel)});
+            const auto packed = std::make_shared<std::array<PackedLinear, 3>>(std::array{
+                PackedLinear::pack(q, &norm, kernels), PackedLinear::pack(kv, &norm, kernels),
+                PackedLinear::pack(out, nullptr, kernels)});
             const at::Tensor a = at::empty({rows, dim}), b = at::empty({rows, 2 * dim});
             return Case{
                 name("projections"), 8.0 * static_cast<double>(rows * dim * dim),
@@ -247,8 +281,8 @@ void addOperations(Cases& cases) {
             const Linear fc1 = linear(dim, hidden), fc2 = linear(hidden, dim);
             const at::Tensor x = at::randn({rows, dim}), y = at::empty({rows, dim});
             const auto packed = std::make_shared<std::array<PackedLinear, 2>>(
-                std::array{PackedLinear::pack(fc1, &norm, kernels.panel),
-                           PackedLinear::pack(fc2, nullptr, kernels.panel)});
+                std::array{PackedLinear::pack(fc1, &norm, kernels),
+                           PackedLinear::pack(fc2, nullptr, kernels)});
             return Case{name("mlp"), 4.0 * static_cast<double>(rows * dim * hidden),
                         4.0 * static_cast<double>(2 * dim * hidden + 2 * rows * dim),
                         [=, &kernels] {

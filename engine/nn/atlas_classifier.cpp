@@ -79,10 +79,12 @@ class AtlasClassifier : public Classifier {
         network_->fold();
         const bool cpu = choice_.device.is_cpu();
         bf16_ = useBfloat16(options.precision);
-        if (cpu && (!bf16_ || options.precision == "auto")) runner_.emplace(*network_);
         if (cpu && bf16_ && options.precision == "auto") bf16_ = measured(options.cache);
-        // The runner has its own weights, and it is all that float32 on the processor needs.
-        if (cpu && !bf16_) network_.reset();
+        // The runner has its own weights, and it is all that the processor needs.
+        if (cpu) {
+            runner_.emplace(*network_, bf16_);
+            network_.reset();
+        }
         choice_.reason += bf16_ ? ", bfloat16" : ", float32";
     }
 
@@ -200,7 +202,6 @@ class AtlasClassifier : public Classifier {
         runnerOptions.scratch = options.scratch;
         runnerOptions.checkpoints = !options.key.empty() && !options.scratch.empty();
         runnerOptions.key = options.key;
-        runnerOptions.bf16Stem = bf16_ && choice_.device.is_cpu();
         const RunnerOutput output = orOutOfMemory([&] {
             return runner().run(input, request, runnerOptions, [&](const RunnerProgress& p) {
                 if (progress) progress(p.part, p.done);
@@ -223,16 +224,13 @@ class AtlasClassifier : public Classifier {
         const int64_t side = config_.patchSizePx;
         const at::NoGradGuard noGradient;
         const at::Tensor image = at::zeros({1, 3, side, side}, at::kFloat);
+        const AtlasRunner plain(*network_), rounded(*network_, true);
         return fasterInBfloat16(
             cache, config_.network.toJson().dump() + std::to_string(side),
-            [&] { runner_->run(image, {}, {}); },
-            [&] {
-                const Autocast autocast(true, at::kCPU);
-                network_->forward(image, {}, {}, nullptr);
-            });
+            [&] { plain.run(image, {}, {}); }, [&] { rounded.run(image, {}, {}); });
     }
 
-    /// The processor's path; made at its first use where another one does the everyday work.
+    /// The processor's path; made at its first use where a device does the everyday work.
     const AtlasRunner& runner() const {
         if (!runner_) {
             Atlas network = load(at::kCPU);
@@ -403,7 +401,7 @@ class AtlasClassifier : public Classifier {
     ModelConfig config_;
     DeviceChoice choice_;
     bool bf16_ = false;
-    std::unique_ptr<Atlas> network_;  ///< for a GPU, and for bfloat16
+    std::unique_ptr<Atlas> network_;  ///< for a GPU
     ContextBatch batch_;
     mutable DeviceGraph plain_, traced_;
     mutable std::optional<AtlasRunner> runner_;

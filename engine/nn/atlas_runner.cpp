@@ -37,21 +37,23 @@ std::vector<uint8_t> maskOf(const at::Tensor& mask, const RunnerInput& input) {
 /// What stays the same from run to run.
 class AtlasRunner::Impl {
   public:
-    explicit Impl(const Atlas& network)
-        : config(network.config()),
+    Impl(const Atlas& network, bool inBf16)
+        : bf16(inBf16),
+          config(network.config()),
           kernels(cpuKernels()),
           stem(network.stem(), network.config()),
           readout{network.readoutNorm(), network.fcNorm(), network.fc()} {
         for (const auto& stage : network.stages()) {
             stages.emplace_back();
             for (const auto& block : stage.blocks())
-                stages.back().emplace_back(block, config.dim, kernels);
+                stages.back().emplace_back(block, config.dim, kernels, bf16);
         }
         weightBytes = stem.weightBytes();
         for (const auto& stage : stages)
             for (const auto& block : stage) weightBytes += block.bytes();
     }
 
+    bool bf16;
     AtlasConfig config;
     const CpuKernels& kernels;
     CpuStem stem;
@@ -251,7 +253,7 @@ class AtlasRunner::Pass {
         }
         const int64_t window = layouts_[0].geometry.window;
         StemOptions stemOptions;
-        stemOptions.bf16 = options_.bf16Stem;
+        stemOptions.bf16 = impl_.bf16;
         stemOptions.bandBytes = bandBytes_;
         lastSaved_ = std::chrono::steady_clock::now();
         for (int64_t b = 0; b < input_.images; ++b) {
@@ -621,7 +623,8 @@ class AtlasRunner::Pass {
     double stemWork_ = 0, allWork_ = 1, doneWork_ = 0;
 };
 
-AtlasRunner::AtlasRunner(const Atlas& network) : impl_(std::make_unique<Impl>(network)) {}
+AtlasRunner::AtlasRunner(const Atlas& network, bool bf16)
+    : impl_(std::make_unique<Impl>(network, bf16)) {}
 AtlasRunner::~AtlasRunner() = default;
 AtlasRunner::AtlasRunner(AtlasRunner&&) noexcept = default;
 

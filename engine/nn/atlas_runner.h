@@ -48,7 +48,6 @@ struct RunnerOptions {
     std::filesystem::path scratch;  ///< folder for the scratch file and for checkpoints
     bool checkpoints = false;       ///< keep the state in `scratch`, and go on from it
     std::string key;                ///< identity of input and network; another one starts anew
-    bool bf16Stem = false;
     double checkpointSeconds = 60;  ///< least time between two of a stage's blocks
 };
 
@@ -71,8 +70,10 @@ struct RunnerOutput {
 
 class AtlasRunner {
   public:
-    /// Throws ModelError. The network is not needed afterwards.
-    explicit AtlasRunner(const Atlas& network);
+    /// Throws ModelError. The network is not needed afterwards. `bf16`: convolutions of the stem
+    /// and products of the blocks in bfloat16; the latter where the processor has tiles for it,
+    /// else in float32. Sums, norms and attention stay float32.
+    explicit AtlasRunner(const Atlas& network, bool bf16 = false);
     ~AtlasRunner();
     AtlasRunner(AtlasRunner&&) noexcept;
 

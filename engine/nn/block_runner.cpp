@@ -53,22 +53,22 @@ void addMap(const TokenScale& layout, int64_t slot, const float* values, float* 
 
 }  // namespace
 
-PackedBlock::PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels& kernels)
+PackedBlock::PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels& kernels, bool bf16)
     : heads_(block.heads()), dim_(dim) {
     for (const auto& w : block.sets()) {
         Set set;
-        set.q = PackedLinear::pack(w.q, &w.normQ, kernels.panel);
-        if (!block.memory()) set.kv = PackedLinear::pack(w.kv, &w.normKv, kernels.panel, 2);
-        set.proj = PackedLinear::pack(w.proj, nullptr, kernels.panel);
-        set.fc1 = PackedLinear::pack(w.fc1, &w.norm2, kernels.panel);
-        set.fc2 = PackedLinear::pack(w.fc2, nullptr, kernels.panel);
+        set.q = PackedLinear::pack(w.q, &w.normQ, kernels, 1, bf16);
+        if (!block.memory()) set.kv = PackedLinear::pack(w.kv, &w.normKv, kernels, 2, bf16);
+        set.proj = PackedLinear::pack(w.proj, nullptr, kernels, 1, bf16);
+        set.fc1 = PackedLinear::pack(w.fc1, &w.norm2, kernels, 1, bf16);
+        set.fc2 = PackedLinear::pack(w.fc2, nullptr, kernels, 1, bf16);
         set.position0 = w.position0;
         set.position2 = w.position2;
         sets_.push_back(std::move(set));
     }
     if (const auto& memory = block.memory())
-        memory_ = {PackedLinear::pack(memory->keys, nullptr, kernels.panel),
-                   PackedLinear::pack(memory->values, nullptr, kernels.panel),
+        memory_ = {PackedLinear::pack(memory->keys, nullptr, kernels),
+                   PackedLinear::pack(memory->values, nullptr, kernels),
                    memory->keys.weight.size(0)};
 }
 
@@ -96,11 +96,12 @@ double PackedBlock::flopsPerToken(size_t scale) const {
 }
 
 int64_t PackedBlock::bytes() const {
-    size_t floats = 0;
+    size_t bytes = 0;
     for (const auto& w : sets_)
         for (const auto* layer : {&w.q, &w.kv, &w.proj, &w.fc1, &w.fc2})
-            floats += layer->weights.size() + layer->bias.size();
-    return static_cast<int64_t>(floats * sizeof(float));
+            bytes += (layer->weights.size() + layer->bias.size()) * sizeof(float) +
+                     layer->pairs.size() * sizeof(uint16_t);
+    return static_cast<int64_t>(bytes);
 }
 
 BlockRunner::BlockRunner(const CpuKernels& kernels, int64_t dim, int64_t ratio,

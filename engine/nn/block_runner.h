@@ -27,7 +27,8 @@ class PackedBlock {
         Linear position0, position2;
     };
 
-    PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels& kernels);
+    /// `bf16`: products in bfloat16 where the processor has them; sums and attention stay float32.
+    PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels& kernels, bool bf16 = false);
     const Set& set(size_t scale) const { return sets_[std::min(scale, sets_.size() - 1)]; }
     int64_t heads() const { return heads_; }
     /// Learned memories that the tokens look at instead of each other (external_attention.h).

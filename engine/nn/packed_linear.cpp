@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/packed_linear.h"
 
+#include "engine/nn/aligned_floats.h"
+
 namespace atlas::engine {
 
-PackedLinear PackedLinear::pack(const Linear& layer, const LayerNorm* before, int panel,
-                                int64_t sections) {
+PackedLinear PackedLinear::pack(const Linear& layer, const LayerNorm* before,
+                                const CpuKernels& kernels, int64_t sections, bool bf16) {
     PackedLinear packed;
     at::Tensor weight = layer.weight.to(at::kCPU, at::kDouble);
     const int64_t outputs = weight.size(0), part = outputs / sections;
@@ -23,8 +25,12 @@ PackedLinear PackedLinear::pack(const Linear& layer, const LayerNorm* before, in
         .copy_(weight.transpose(0, 1).reshape({packed.in, sections, part}).to(at::kFloat));
     const at::Tensor shifts = at::zeros({sections, padded}, options);
     shifts.slice(1, 0, part).copy_(bias.reshape({sections, part}).to(at::kFloat));
-    packed.weights =
-        packPanels(matrix.const_data_ptr<float>(), packed.in, static_cast<int>(packed.out), panel);
+    const float* values = matrix.const_data_ptr<float>();
+    const auto columns = static_cast<int>(packed.out);
+    if (bf16 && kernels.productBf16)
+        packed.pairs = packPairs(values, packed.in, columns);
+    else
+        packed.weights = packPanels(values, packed.in, columns, kernels.panel);
     const float* first = shifts.const_data_ptr<float>();
     packed.bias.assign(first, first + packed.out);
     return packed;
@@ -37,13 +43,18 @@ void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stri
     task.lda = stride;
     task.k = static_cast<int>(in);
     task.b = weights.data();
+    task.pairs = pairs.data();
     task.c = to;
     task.ldc = toStride;
     task.m = rows;
     task.n = static_cast<int>(out);
     task.bias = bias.data();
     task.activation = activation;
-    kernels.product(task);
+    if (pairs.empty()) return kernels.product(task);
+    thread_local AlignedFloats scratch;  // callers use threadScratch() themselves
+    scratch.atLeast(productBf16Scratch(rows, in));
+    task.scratch = scratch.data();
+    kernels.productBf16(task);
 }
 
 }  // namespace atlas::engine

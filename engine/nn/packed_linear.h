@@ -14,10 +14,12 @@ struct PackedLinear {
     int64_t in = 0;   ///< values read of each row
     int64_t out = 0;  ///< padded: columns written
     std::vector<float> weights, bias;
+    std::vector<uint16_t> pairs;  ///< in place of `weights`: in bfloat16
 
-    /// `sections`: the outputs are so many equal parts, each padded on its own.
-    static PackedLinear pack(const Linear& layer, const LayerNorm* before, int panel,
-                             int64_t sections = 1);
+    /// `sections`: the outputs are so many equal parts, each padded on its own. `bf16`: weights and
+    /// what is read are rounded to bfloat16, where the kernels can do that.
+    static PackedLinear pack(const Linear& layer, const LayerNorm* before,
+                             const CpuKernels& kernels, int64_t sections = 1, bool bf16 = false);
 
     /// out[rows] = activation(x[rows] W^T + bias).
     void apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,

@@ -191,7 +191,7 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
     Atlas network(model.network, loadWeights(modelDir / "model.safetensors", choice.device));
     network.fold();
     std::optional<AtlasRunner> runner;
-    if (choice.device.is_cpu() && !bf16) runner.emplace(network);
+    if (choice.device.is_cpu()) runner.emplace(network, bf16);
     const auto logits = [&](const at::Tensor& images) {
         if (runner) return runner->run(images, {}, {}).logits;
         const Autocast autocast(bf16, choice.device.type());

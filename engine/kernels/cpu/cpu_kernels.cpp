@@ -3,7 +3,14 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <string>
+
+#if defined(ATLAS_AMX_KERNELS)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace atlas::engine {
 
@@ -12,6 +19,40 @@ extern const CpuKernels kPortableKernels;
 extern const CpuKernels kAvx2Kernels;
 extern const CpuKernels kAvx512Kernels;
 #endif
+#if defined(ATLAS_AMX_KERNELS)
+extern const CpuKernels kAmxKernels;
+#endif
+
+namespace {
+
+constexpr int kPairRows = 16;   // of a tile
+constexpr int kPairInner = 32;  // values of the inner dimension in it
+constexpr int kPairPanel = 32;  // columns
+
+uint16_t toBfloat16(float x) {
+    uint32_t bits = 0;
+    std::memcpy(&bits, &x, sizeof bits);
+    if ((bits & 0x7FFFFFFF) > 0x7F800000) return 0x7FC0;  // not a number
+    return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+#if defined(ATLAS_AMX_KERNELS)
+/// The processor has tiles of bfloat16, and the system gives them to this process.
+bool hasTiles() {
+    static const bool granted = [] {
+        unsigned a = 0, b = 0, c = 0, d = 0, a1 = 0, b1 = 0, c1 = 0, d1 = 0;
+        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) ||
+            !__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1))
+            return false;
+        const bool tiles = (d >> 24 & 1) && (d >> 22 & 1), convert = a1 >> 5 & 1;
+        constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+        return tiles && convert && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+    }();
+    return granted;
+}
+#endif
+
+}  // namespace
 
 std::vector<const CpuKernels*> usableCpuKernels() {
     std::vector<const CpuKernels*> tables{&kPortableKernels};
@@ -19,6 +60,9 @@ std::vector<const CpuKernels*> usableCpuKernels() {
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         tables.push_back(&kAvx2Kernels);
     if (__builtin_cpu_supports("avx512f")) tables.push_back(&kAvx512Kernels);
+#endif
+#if defined(ATLAS_AMX_KERNELS)
+    if (__builtin_cpu_supports("avx512f") && hasTiles()) tables.push_back(&kAmxKernels);
 #endif
     return tables;
 }
@@ -43,6 +87,27 @@ std::vector<float> packPanels(const float* weights, int64_t k, int n, int panel)
             packed.insert(packed.end(), weights + i * n + first, weights + i * n + first + width);
     }
     return packed;
+}
+
+std::vector<uint16_t> packPairs(const float* weights, int64_t k, int n) {
+    const int64_t blocks = (k + kPairInner - 1) / kPairInner;
+    std::vector<uint16_t> packed;
+    packed.reserve(static_cast<size_t>(blocks * kPairInner * n));
+    for (int first = 0; first < n; first += kPairPanel)
+        for (int64_t block = 0; block < blocks; ++block)
+            for (int tile = first; tile < std::min(n, first + kPairPanel); tile += kPairRows)
+                for (int64_t pair = 0; pair < kPairRows; ++pair)
+                    for (int column = tile; column < tile + kPairRows; ++column)
+                        for (int64_t half = 0; half < 2; ++half) {
+                            const int64_t row = block * kPairInner + 2 * pair + half;
+                            packed.push_back(row < k ? toBfloat16(weights[row * n + column]) : 0);
+                        }
+    return packed;
+}
+
+int64_t productBf16Scratch(int64_t m, int64_t k) {
+    const int64_t rows = (m + 2 * kPairRows - 1) / (2 * kPairRows) * 2 * kPairRows;
+    return rows * ((k + kPairInner - 1) / kPairInner) * kPairInner / 2;
 }
 
 int64_t attentionScratch(const AttentionTask& task) {

@@ -37,6 +37,9 @@ struct ProductTask {
     int n = 0;                    ///< a multiple of kChannelGroup
     const float* bias = nullptr;  ///< [n] or null
     Activation activation = Activation::None;
+    // Of CpuKernels::productBf16, in place of `b`; with one row of `a` that does not overlap:
+    const uint16_t* pairs = nullptr;  ///< by packPairs()
+    float* scratch = nullptr;         ///< productBf16Scratch() floats, on a cache line
 };
 
 /// The line of tiles that a Winograd call works on.
@@ -121,15 +124,23 @@ struct CpuKernels {
     void (*maximum)(float* out, const float* x, int64_t count);
     void (*attention)(const AttentionTask& task);
     void (*normaliseTwice)(const MemoryTask& task);
+    /// As product(), both factors rounded to bfloat16, sums in float32. Null where the processor
+    /// has no instructions for it.
+    void (*productBf16)(const ProductTask& task) = nullptr;
 };
 
-/// The best table for this processor. ATLASSCOPE_ISA=portable|avx2|avx512 asks for another one.
+/// The best table for this processor. ATLASSCOPE_ISA=portable|avx2|avx512|amx asks for another one.
 const CpuKernels& cpuKernels();
 /// Every table that this processor can run, the portable one first.
 std::vector<const CpuKernels*> usableCpuKernels();
 
 /// [k, n] row-major to panels of `panel` columns, each [k, width of the panel].
 std::vector<float> packPanels(const float* weights, int64_t k, int n, int panel);
+
+/// [k, n] row-major to bfloat16, rounded to even: panels of 32 columns (the last may have 16), each
+/// [k / 32][1 or 2 tiles][16 pairs of rows][16 columns][2].
+std::vector<uint16_t> packPairs(const float* weights, int64_t k, int n);
+int64_t productBf16Scratch(int64_t m, int64_t k);
 
 /// One of the 36 cells of G w G^T for a 3x3 kernel (row-major) of one channel pair, in double.
 void winogradWeights(const float* kernel, double* cells);

@@ -134,8 +134,8 @@ Projection Projection::read(WeightReader& reader, const std::string& name, int64
                             bool bias) {
     Projection layer{Linear::read(reader, name, in, out, bias), nullptr};
     if (fillsLanes(in) && fillsLanes(out) && canBePacked(layer.plain.weight))
-        layer.packed = std::make_shared<PackedLinear>(
-            PackedLinear::pack(layer.plain, nullptr, cpuKernels().panel));
+        layer.packed =
+            std::make_shared<PackedLinear>(PackedLinear::pack(layer.plain, nullptr, cpuKernels()));
     return layer;
 }
 
@@ -162,9 +162,10 @@ ResidualMlp ResidualMlp::read(WeightReader& reader, const std::string& name, con
                     Linear::read(reader, name + ".fc2", hidden, width),
                     {}};
     if (fillsLanes(width) && fillsLanes(hidden) && canBePacked(mlp.fc1.weight)) {
-        const int panel = cpuKernels().panel;
-        mlp.packed = std::make_shared<Packed>(Packed{PackedLinear::pack(mlp.fc1, &norm, panel),
-                                                     PackedLinear::pack(mlp.fc2, nullptr, panel)});
+        const CpuKernels& kernels = cpuKernels();
+        mlp.packed =
+            std::make_shared<Packed>(Packed{PackedLinear::pack(mlp.fc1, &norm, kernels),
+                                            PackedLinear::pack(mlp.fc2, nullptr, kernels)});
     }
     return mlp;
 }

@@ -28,8 +28,7 @@ std::shared_ptr<const FastConv> FastConv::make(const at::Tensor& weight, const a
         return nullptr;
     const auto conv = std::make_shared<FastConv>();
     if (kernel == 1) {
-        conv->product_ =
-            PackedLinear::pack({weight.view({out, in}), bias}, nullptr, cpuKernels().panel);
+        conv->product_ = PackedLinear::pack({weight.view({out, in}), bias}, nullptr, cpuKernels());
     } else if (kernel == 3 && in * out <= kMostTiledWeights) {
         ConvNorm plain;
         plain.weight = weight;

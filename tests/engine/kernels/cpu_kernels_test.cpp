@@ -2,6 +2,7 @@
 // Every instruction set's kernels against plain loops in float64.
 #include "engine/kernels/cpu/cpu_kernels.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -71,6 +72,52 @@ TEST_P(CpuKernelsTest, ProductMatchesPlainLoops) {
                     }
             }
         }
+}
+
+float rounded(float x) {
+    return at::tensor(x).to(at::kBFloat16).item<float>();
+}
+
+TEST_P(CpuKernelsTest, ProductOfBfloat16IsThatOfTheRoundedFactors) {
+    if (!GetParam()->productBf16)
+        GTEST_SKIP() << "SKIPPED: no bfloat16 products in the table " << GetParam()->name;
+    for (const auto& [m, k, n] :
+         {std::tuple{1, 16, 16}, {33, 40, 48}, {64, 96, 32}, {15, 7, 16}, {100, 200, 80}}) {
+        SCOPED_TRACE(std::to_string(m) + " " + std::to_string(k) + " " + std::to_string(n));
+        const auto sized = [](int a, int b) {
+            return static_cast<size_t>(a) * static_cast<size_t>(b);
+        };
+        const auto a = randomFloats(sized(m, k + 3), 21), b = randomFloats(sized(k, n), 22);
+        const auto bias = randomFloats(static_cast<size_t>(n), 23);
+        std::vector<float> c(sized(m, n + 16), -7);
+        const auto pairs = packPairs(b.data(), k, n);
+        AlignedFloats scratch(productBf16Scratch(m, k));
+        ProductTask task;
+        task.a[0] = a.data();
+        task.lda = k + 3;
+        task.k = k;
+        task.pairs = pairs.data();
+        task.scratch = scratch.data();
+        task.c = c.data();
+        task.ldc = n + 16;
+        task.m = m;
+        task.n = n;
+        task.bias = bias.data();
+        task.activation = Activation::Relu;
+        GetParam()->productBf16(task);
+        for (int i = 0; i < m; ++i) {
+            for (int j = 0; j < n; ++j) {
+                double sum = bias[static_cast<size_t>(j)];
+                for (int l = 0; l < k; ++l)
+                    sum += double(rounded(a[sized(i, k + 3) + static_cast<size_t>(l)])) *
+                           rounded(b[sized(l, n) + static_cast<size_t>(j)]);
+                ASSERT_NEAR(c[sized(i, n + 16) + static_cast<size_t>(j)], std::max(0.0, sum), 2e-4)
+                    << i << ' ' << j;
+            }
+            for (int j = n; j < n + 16; ++j)
+                ASSERT_EQ(c[sized(i, n + 16) + static_cast<size_t>(j)], -7);
+        }
+    }
 }
 
 TEST_P(CpuKernelsTest, WinogradIsTheConvolution) {

@@ -129,6 +129,28 @@ INSTANTIATE_TEST_SUITE_P(Mappings, RunnerShapes,
                                                           WindowMapping::Nested),
                                           testing::Bool()));
 
+TEST(Runner, Bfloat16StaysNearFloat32InOneContextAndStreamed) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(17);
+    AtlasConfig config = tinyConfig(WindowMapping::Nested);
+    config.dim = 64;
+    config.stemWidth = 16;
+    for (auto& stage : config.stages) stage.heads = 4;
+    Atlas network(config, randomWeights(config));
+    network.fold();
+    const AtlasRunner exact(network), rounded(network, true);
+    const at::Tensor image = at::randn({1, 3, 300, 520});
+    const Trace a = exact.run(image, {}, kAll).trace, b = rounded.run(image, {}, kAll).trace;
+    double largest = 0;
+    for (const auto& [name, value] : a) {
+        const double peak = std::max(1.0, value.abs().max().item<double>());
+        const double gap = (b.at(name) - value).abs().max().item<double>();
+        EXPECT_LE(gap, 2e-2 * peak) << name;
+        largest = std::max(largest, gap);
+    }
+    EXPECT_GT(largest, 1e-6) << "nothing was rounded";
+}
+
 TEST(Runner, GoesWithoutAScaleAsThePlainForwardDoes) {
     const at::NoGradGuard noGradient;
     at::manual_seed(8);
