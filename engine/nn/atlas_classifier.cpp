@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/nn/atlas_classifier.h"
 #include "engine/nn/atlas_runner.h"
 #include "engine/nn/autocast.h"
@@ -226,7 +227,7 @@ class AtlasClassifier : public Classifier {
         const at::Tensor image = at::zeros({1, 3, side, side}, at::kFloat);
         const AtlasRunner plain(*network_), rounded(*network_, true);
         return fasterInBfloat16(
-            cache, config_.network.toJson().dump() + std::to_string(side),
+            cache, config_.network.toJson().dump() + std::to_string(side) + " " + cpuKernels().name,
             [&] { plain.run(image, {}, {}); }, [&] { rounded.run(image, {}, {}); });
     }
 

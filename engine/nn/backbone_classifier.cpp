@@ -60,9 +60,8 @@ class BackboneClassifier : public AnswersOnly {
             for (const auto& map : trace.maps)
                 result.received.push_back(mapOf(map[static_cast<int64_t>(i)]));
             for (const auto& share : trace.mass) {
-                const at::Tensor mine = share[static_cast<int64_t>(i)];
-                result.mass.push_back(mapOf(mine));
-                result.meanMass.push_back(mine.mean().item<float>());
+                result.mass.push_back(mapOf(share[static_cast<int64_t>(i)]));
+                result.meanMass.push_back(meanInside(result.mass.back(), contexts[usable[i]]));
             }
         }
         return results;
@@ -108,6 +107,21 @@ class BackboneClassifier : public AnswersOnly {
     }
 
   private:
+    /// Over the places whose middle has data.
+    float meanInside(const ScaleMap& map, const ContextPixels& context) const {
+        const int64_t px = config_.patchSizePx;
+        double sum = 0, places = 0;
+        for (int64_t y = 0; y < map.side; ++y)
+            for (int64_t x = 0; x < map.side; ++x) {
+                const int64_t row = (2 * y + 1) * px / (2 * map.side),
+                              column = (2 * x + 1) * px / (2 * map.side);
+                if (context.rgba[static_cast<size_t>(4 * (row * px + column) + 3)] == 0) continue;
+                sum += map.values[static_cast<size_t>(y * map.side + x)];
+                ++places;
+            }
+        return static_cast<float>(places > 0 ? sum / places : 0);
+    }
+
     static ScaleMap mapOf(const at::Tensor& map) {
         const at::Tensor plain = map.to(at::kCPU, at::kFloat).contiguous();
         const float* values = plain.const_data_ptr<float>();

@@ -8,8 +8,13 @@
 #include <cmath>
 #include <random>
 
+#include "engine/nn/atlas.h"
+#include "engine/nn/model_error.h"
+#include "engine/nn/safetensors.h"
+#include "engine/pipeline/run_folder.h"
 #include "io/reader_registry.h"
 #include "tests/support/pipeline_runs.h"
+#include "tests/support/temporary_folder.h"
 
 namespace atlas::engine {
 namespace {
@@ -45,6 +50,48 @@ TEST(Explain, ContributionsSumToTheLogits) {
     }
     EXPECT_DOUBLE_EQ(result.maps[0].x, 1024);
     EXPECT_NEAR(result.maps[0].cellWidth * result.maps[0].width, 1024, 1e-6);
+}
+
+/// `scenes` with random weights, its first stage looking at memories.
+std::filesystem::path externalModel(const std::filesystem::path& dir) {
+    ModelConfig config = loadModelConfig(kModels / "scenes");
+    config.patchSizePx = 512;
+    auto& stage = config.network.stages[0];
+    stage.blocks.assign(static_cast<size_t>(stage.depth), BlockAttention::External);
+    saveModelConfig(dir, config);
+    saveSafetensors(dir / "model.safetensors", initialAtlasWeights(config.network, 3));
+    return dir;
+}
+
+TEST(Explain, BlocksThatLookAtMemoriesRunEverywhereAndSayWhatTheyCannotTell) {
+    const test::TemporaryFolder folder;
+    RunRequest request = sceneRequest(folder.path() / "out", "synthetic:size=1024,seed=21");
+    request.modelDir = externalModel(folder.path() / "model");
+    request.attention = true;
+    EXPECT_EQ(loadModelConfig(request.modelDir).network.stages[0].attentionOf(0),
+              BlockAttention::External);
+    const auto outcome = test::runOf(request);
+    ASSERT_EQ(outcome.error, "");
+    const auto run = loadRun(outcome.folder);
+    ASSERT_EQ(run.layers.attention.size(), run.tokenSidesUm.size());
+    ASSERT_TRUE(run.layers.hasMass());
+    for (const auto& tile : run.tiles) {
+        EXPECT_NEAR(tile.meanMass[0], 1, 1e-5) << "all falls on the scale itself";
+        for (size_t k = 1; k < tile.meanMass.size(); ++k) EXPECT_EQ(tile.meanMass[k], 0);
+    }
+    const auto image = sceneImage(request.image);
+    const auto classifier = Classifier::open(request.modelDir, {.device = "cpu", .cache = {}});
+    try {
+        probeAt(*image, *classifier, request, {0}, 300, 300);
+        FAIL() << "memories were taken for tokens";
+    } catch (const ModelError& error) {
+        EXPECT_NE(std::string(error.what()).find("memories"), std::string::npos);
+    }
+    const auto parts = contributionsAt(*image, *classifier, request, 300, 300);
+    EXPECT_FALSE(parts.maps.empty());
+    EXPECT_FALSE(flowAt(*image, *classifier, request, 300, 300).depths.empty());
+    request.wholeImage = true;
+    EXPECT_EQ(test::runOf(request).error, "");
 }
 
 TEST(Explain, FlowLiesOnTheContextAndSumsToOne) {
