@@ -121,16 +121,7 @@ int64_t BlockRunner::windowsAtOnce(const TokenScale& scale) const {
 /// Calls `work` for equal runs of rows, a few for each thread, each small enough for the cache.
 void BlockRunner::split(int64_t rows, int64_t hidden,
                         const std::function<void(int64_t, int64_t)>& work) const {
-    const int64_t threads = at::get_num_threads();
-    const int64_t most = std::clamp<int64_t>(kHiddenFloats / hidden / 14 * 14, 28, 112);
-    int64_t parts = (rows + most - 1) / most;
-    parts = std::min(rows, (parts + threads - 1) / threads * threads);
-    at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-            const int64_t first = rows * i / parts;
-            work(first, rows * (i + 1) / parts - first);
-        }
-    });
+    eachRows(rows, std::clamp<int64_t>(kHiddenFloats / hidden / 14 * 14, 28, 112), work);
 }
 
 void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,

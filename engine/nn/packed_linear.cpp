@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/packed_linear.h"
 
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
 #include "engine/nn/aligned_floats.h"
 
 namespace atlas::engine {
@@ -55,6 +59,19 @@ void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stri
     scratch.atLeast(productBf16Scratch(rows, in));
     task.scratch = scratch.data();
     kernels.productBf16(task);
+}
+
+void eachRows(int64_t rows, int64_t most,
+              const std::function<void(int64_t first, int64_t count)>& work) {
+    const int64_t threads = at::get_num_threads();
+    int64_t parts = (rows + most - 1) / most;
+    parts = std::min(rows, (parts + threads - 1) / threads * threads);
+    at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+            const int64_t first = rows * i / parts;
+            work(first, rows * (i + 1) / parts - first);
+        }
+    });
 }
 
 }  // namespace atlas::engine

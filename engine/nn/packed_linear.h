@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "engine/kernels/cpu/cpu_kernels.h"
@@ -25,5 +26,9 @@ struct PackedLinear {
     void apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,
                int64_t toStride, int64_t rows, Activation activation = Activation::None) const;
 };
+
+/// Equal runs of rows, each of at most `most`, as many for every thread.
+void eachRows(int64_t rows, int64_t most,
+              const std::function<void(int64_t first, int64_t count)>& work);
 
 }  // namespace atlas::engine

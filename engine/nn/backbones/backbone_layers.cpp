@@ -38,20 +38,6 @@ bool canBePacked(const at::Tensor& weight) {
     return kernelsCanRun(weight) && !WeightReader::isAbsent(weight);
 }
 
-/// Runs of at most `most` rows, as many for every thread.
-void eachRows(int64_t rows, int64_t most,
-              const std::function<void(int64_t first, int64_t count)>& work) {
-    const int64_t threads = at::get_num_threads();
-    int64_t parts = (rows + most - 1) / most;
-    parts = std::min(rows, (parts + threads - 1) / threads * threads);
-    at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-            const int64_t first = rows * i / parts;
-            work(first, rows * (i + 1) / parts - first);
-        }
-    });
-}
-
 }  // namespace
 
 BatchNorm BatchNorm::read(WeightReader& reader, const std::string& name, int64_t width) {
