@@ -114,13 +114,10 @@ ModelConfig loadFolder(const std::filesystem::path& dir) try {
 
 void ModelConfig::setBackbone(const std::string& name, const json& config) {
     const auto description = Backbone::describe(name, config);
-    if (patchSizePx % description.sizeMultiple != 0 && name != "vil")
+    if (patchSizePx % description.sizeMultiple != 0)
         throw ModelError("\"patch_size_pixels\" is " + std::to_string(patchSizePx) +
                          "; this network takes multiples of " +
                          std::to_string(description.sizeMultiple));
-    if (patchSizePx < description.sizeMultiple)
-        throw ModelError("\"patch_size_pixels\" is below " +
-                         std::to_string(description.sizeMultiple) + ", the least for this network");
     architecture = name;
     backbone = config.dump();
     mapSidesPx.clear();

@@ -325,6 +325,12 @@ TEST(BackboneRun, ModelFoldersAreCheckedByName) {
     odd = config;
     odd["atlas"]["backbone"]["stem_channels"] = 24;
     EXPECT_NE(errorOf(odd).find("wrong shape"), std::string::npos) << errorOf(odd);
+    for (const auto& each : kKinds)
+        for (const int64_t side : {16, 250}) {  // contexts that would lose places at their border
+            Kind cut = each;
+            cut.side = side;
+            EXPECT_THROW(modelFolder(folder.path() / "cut", cut), ModelError) << each.architecture;
+        }
 }
 
 }  // namespace
