@@ -2,11 +2,8 @@
 // The subcommands. Each prints to stdout, errors to stderr, and returns the exit code.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <vector>
-
-#include "engine/nn/classifier.h"
 
 namespace atlas::app {
 
@@ -95,10 +92,6 @@ struct EvalArguments {
     bool trustModel = false, json = false;
 };
 int runEval(const EvalArguments& arguments);
-
-/// How to open a model with these arguments; `trust`: code in it is trusted from now on.
-engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
-                                    const EngineArguments& arguments, bool trust);
 
 struct CompareArguments {
     EngineArguments engine;

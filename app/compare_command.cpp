@@ -5,25 +5,12 @@
 
 #include "app/command_line.h"
 #include "app/interrupt.h"
+#include "app/options.h"
 #include "app/places.h"
-#include "engine/pipeline/trust.h"
 #include "engine/training/compare_models.h"
 #include "engine/training/trainer.h"
 
 namespace atlas::app {
-
-engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
-                                    const EngineArguments& arguments, bool trust) {
-    engine::RunRequest request;
-    request.modelDir = model;
-    request.device = arguments.device;
-    request.precision = arguments.precision;
-    request.cache = cacheDir();
-    request.trustFile = trustFile();
-    if (const auto code = engine::codeOf(model); code && trust)
-        engine::trust(*code, request.trustFile);
-    return engine::classifierOptions(request);
-}
 
 int runCompare(const CompareArguments& arguments) {
     engine::setThreads(arguments.engine.threads);

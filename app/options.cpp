@@ -5,6 +5,8 @@
 #include <stdexcept>
 
 #include "app/memory.h"
+#include "app/places.h"
+#include "engine/pipeline/trust.h"
 
 namespace atlas::app {
 
@@ -66,6 +68,19 @@ io::Rect parseRegion(const std::string& text) {
         h <= 0)
         throw std::invalid_argument("--region is X,Y,WIDTH,HEIGHT in pixels, not \"" + text + "\"");
     return {x, y, w, h};
+}
+
+engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
+                                    const EngineArguments& arguments, bool trust) {
+    engine::RunRequest request;
+    request.modelDir = model;
+    request.device = arguments.device;
+    request.precision = arguments.precision;
+    request.cache = cacheDir();
+    request.trustFile = trustFile();
+    if (const auto code = engine::codeOf(model); code && trust)
+        engine::trust(*code, request.trustFile);
+    return engine::classifierOptions(request);
 }
 
 }  // namespace atlas::app

@@ -2,8 +2,11 @@
 // Words of the command line turned into values; each throws std::invalid_argument with the reason.
 #pragma once
 
+#include <filesystem>
 #include <string>
 
+#include "app/command_line.h"
+#include "engine/nn/classifier.h"
 #include "io/color_source.h"
 #include "io/reader_registry.h"
 
@@ -18,5 +21,9 @@ io::DisplaySettings parseDisplay(const io::ImageInfo& info, const std::string& b
 int64_t parseMemory(const std::string& text);
 /// X,Y,W,H in level-0 pixels.
 io::Rect parseRegion(const std::string& text);
+
+/// How to open a model with these arguments; `trust`: code in it is trusted from now on.
+engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
+                                    const EngineArguments& arguments, bool trust);
 
 }  // namespace atlas::app

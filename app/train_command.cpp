@@ -6,6 +6,7 @@
 
 #include "app/command_line.h"
 #include "app/interrupt.h"
+#include "app/options.h"
 #include "app/places.h"
 #include "app/terminal.h"
 #include "engine/nn/classifier.h"

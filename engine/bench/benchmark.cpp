@@ -361,8 +361,7 @@ void addOperations(Cases& cases) {
         }
 }
 
-/// The sister networks against the same with attention, layout and MLPs as their originals have
-/// them (all weights formed, channels first); the rest is the same on both sides.
+/// The sister networks against the same in the manner of their originals (PlainAttention).
 void addBackbones(Cases& cases) {
     for (const auto& [architecture, variant, multiple] : {std::tuple{"vil", "vil_small", 32},
                                                           {"halonet", "halonet50ts", 256},

@@ -20,15 +20,10 @@
 #include "engine/nn/model_error.h"
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
+#include "engine/nn/scale_map.h"
 
 namespace atlas::engine {
 namespace {
-
-ScaleMap mapOf(const at::Tensor& map) {
-    const at::Tensor plain = map.to(at::kCPU).to(at::kFloat).contiguous();
-    const float* values = plain.const_data_ptr<float>();
-    return {plain.size(0), {values, values + plain.numel()}};
-}
 
 std::vector<float> floatsOf(const at::Tensor& tensor) {
     const at::Tensor plain = tensor.to(at::kCPU).to(at::kFloat).contiguous();
@@ -160,8 +155,8 @@ class AtlasClassifier : public Classifier {
                     std::lround(std::sqrt(static_cast<double>(depth.maps[k].size()))));
                 d.maps.push_back(
                     side == 0 ? ScaleMap()
-                              : mapOf(cropped(at::tensor(depth.maps[k]).view({1, side, side}),
-                                              static_cast<int64_t>(k))));
+                              : scaleMapOf(cropped(at::tensor(depth.maps[k]).view({1, side, side}),
+                                                   static_cast<int64_t>(k))));
             }
             result.flow.push_back(std::move(d));
         }
@@ -297,7 +292,7 @@ class AtlasClassifier : public Classifier {
         for (size_t k = 0; k < scales; ++k) {
             const auto found = trace.find(prefix + std::to_string(k));
             if (found != trace.end())
-                maps[k] = mapOf(cropped(found->second, static_cast<int64_t>(k)));
+                maps[k] = scaleMapOf(cropped(found->second, static_cast<int64_t>(k)));
         }
         return maps;
     }
@@ -386,14 +381,14 @@ class AtlasClassifier : public Classifier {
             const at::Tensor positive = map > 0;
             const double mean =
                 map.sum().item<double>() / std::max<double>(1, positive.sum().item<double>());
-            result.received.push_back(mapOf(mean > 0 ? map / mean : map));
+            result.received.push_back(scaleMapOf(mean > 0 ? map / mean : map));
         }
         const at::Tensor valid = mask[n].to(choice_.device).to(at::kFloat);
         const double count = valid.sum().item<double>();
         for (size_t k = 0; k < scales; ++k) {
             const auto& mass = trace.at("stage0.attention.mass.q0.k" + std::to_string(k));
             const at::Tensor map = cropped(mass[n].unsqueeze(0), 0) * valid;
-            result.mass.push_back(mapOf(map));
+            result.mass.push_back(scaleMapOf(map));
             result.meanMass.push_back(static_cast<float>(map.sum().item<double>() / count));
         }
     }

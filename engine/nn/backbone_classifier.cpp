@@ -13,6 +13,7 @@
 #include "engine/nn/model_error.h"
 #include "engine/nn/safetensors.h"
 #include "engine/nn/saliency.h"
+#include "engine/nn/scale_map.h"
 
 namespace atlas::engine {
 namespace {
@@ -58,9 +59,9 @@ class BackboneClassifier : public AnswersOnly {
                                  static_cast<int64_t>(i) * probabilities.size(1);
             result.probabilities.assign(first, first + probabilities.size(1));
             for (const auto& map : trace.maps)
-                result.received.push_back(mapOf(map[static_cast<int64_t>(i)]));
+                result.received.push_back(scaleMapOf(map[static_cast<int64_t>(i)]));
             for (const auto& share : trace.mass) {
-                result.mass.push_back(mapOf(share[static_cast<int64_t>(i)]));
+                result.mass.push_back(scaleMapOf(share[static_cast<int64_t>(i)]));
                 result.meanMass.push_back(meanInside(result.mass.back(), contexts[usable[i]]));
             }
         }
@@ -88,7 +89,7 @@ class BackboneClassifier : public AnswersOnly {
         if (!trace.probe.weights.defined())
             throw ModelError(config_.name + ": this stage has no attention between places");
         analysis.probe.resize(strides.size());
-        analysis.probe[scale] = mapOf(trace.probe.weights[0]);
+        analysis.probe[scale] = scaleMapOf(trace.probe.weights[0]);
         return analysis;
     }
 
@@ -120,12 +121,6 @@ class BackboneClassifier : public AnswersOnly {
                 ++places;
             }
         return static_cast<float>(places > 0 ? sum / places : 0);
-    }
-
-    static ScaleMap mapOf(const at::Tensor& map) {
-        const at::Tensor plain = map.to(at::kCPU, at::kFloat).contiguous();
-        const float* values = plain.const_data_ptr<float>();
-        return {plain.size(0), {values, values + plain.numel()}};
     }
 
     ModelConfig config_;

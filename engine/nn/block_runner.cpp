@@ -11,9 +11,8 @@ namespace atlas::engine {
 namespace {
 
 constexpr float kNormEps = 1e-5f;
-constexpr int64_t kRowsPerThread = 512;     // tokens of a call, at least
-constexpr int64_t kChunkFloats = 1 << 20;   // of one buffer of a call, at least
-constexpr int64_t kHiddenFloats = 1 << 18;  // of a thread's hidden layer
+constexpr int64_t kRowsPerThread = 512;    // tokens of a call, at least
+constexpr int64_t kChunkFloats = 1 << 20;  // of one buffer of a call, at least
 
 std::string pairName(const AttentionRecord& record, const char* what, int64_t q, int64_t k) {
     return record.prefix + "attention." + what + ".q" + std::to_string(record.first + q) + ".k" +
@@ -121,7 +120,7 @@ int64_t BlockRunner::windowsAtOnce(const TokenScale& scale) const {
 /// Calls `work` for equal runs of rows, a few for each thread, each small enough for the cache.
 void BlockRunner::split(int64_t rows, int64_t hidden,
                         const std::function<void(int64_t, int64_t)>& work) const {
-    eachRows(rows, std::clamp<int64_t>(kHiddenFloats / hidden / 14 * 14, 28, 112), work);
+    eachRows(rows, rowsInCache(hidden), work);
 }
 
 void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,

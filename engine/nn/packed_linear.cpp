@@ -8,6 +8,13 @@
 #include "engine/nn/aligned_floats.h"
 
 namespace atlas::engine {
+namespace {
+
+constexpr int64_t kHiddenFloats = 1 << 18;  // of a hidden layer, a thread
+constexpr int64_t kRowsOfABlock = 14;       // of the kernels
+constexpr int64_t kMostRows = 8 * kRowsOfABlock;
+
+}  // namespace
 
 PackedLinear PackedLinear::pack(const Linear& layer, const LayerNorm* before,
                                 const CpuKernels& kernels, int64_t sections, bool bf16) {
@@ -59,6 +66,18 @@ void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stri
     scratch.atLeast(productBf16Scratch(rows, in));
     task.scratch = scratch.data();
     kernels.productBf16(task);
+}
+
+void PackedLinear::applyOnAllThreads(const CpuKernels& kernels, const float* x, float* to,
+                                     int64_t rows, Activation activation) const {
+    eachRows(rows, kMostRows, [&](int64_t first, int64_t count) {
+        apply(kernels, x + first * in, in, to + first * out, out, count, activation);
+    });
+}
+
+int64_t rowsInCache(int64_t width) {
+    return std::clamp<int64_t>(kHiddenFloats / width / kRowsOfABlock * kRowsOfABlock,
+                               2 * kRowsOfABlock, kMostRows);
 }
 
 void eachRows(int64_t rows, int64_t most,

@@ -25,7 +25,14 @@ struct PackedLinear {
     /// out[rows] = activation(x[rows] W^T + bias).
     void apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,
                int64_t toStride, int64_t rows, Activation activation = Activation::None) const;
+    /// The same on all threads, rows side by side: [rows, in] to [rows, out].
+    void applyOnAllThreads(const CpuKernels& kernels, const float* x, float* to, int64_t rows,
+                           Activation activation = Activation::None) const;
 };
+
+/// Rows whose hidden layer of `width` values stays in a thread's cache: whole blocks of the
+/// kernels.
+int64_t rowsInCache(int64_t width);
 
 /// Equal runs of rows, each of at most `most`, as many for every thread.
 void eachRows(int64_t rows, int64_t most,

@@ -25,9 +25,8 @@ struct RunLayers {
     std::vector<int> contributionScales;
     io::GridRaster evidence;
     bool hasAttention() const { return !attention.empty(); }
-    bool hasMass() const {
-        return mass.width > 0;
-    }  ///< of networks whose softmax spans several kinds of keys
+    /// Of networks whose softmax spans several kinds of keys.
+    bool hasMass() const { return mass.width > 0; }
 };
 
 class Stitcher {

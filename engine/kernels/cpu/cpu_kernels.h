@@ -93,8 +93,8 @@ int64_t attentionScratch(const AttentionTask& task);
 /// Scores of one window's tokens at the slots of a memory, for one head, in place
 /// (external_attention.h): every slot's softmax over the tokens, then every token's share.
 struct MemoryTask {
-    float* scores =
-        nullptr;  ///< [tokens][stride]; columns from `slots` to the group's end become 0
+    /// [tokens][stride]; columns from `slots` to the group's end become 0.
+    float* scores = nullptr;
     int64_t stride = 0, tokens = 0;
     int slots = 0;
     const uint8_t* valid = nullptr;  ///< [tokens], 0 = all its shares become 0; null: all

@@ -17,10 +17,7 @@ namespace atlas::engine {
 namespace {
 
 constexpr double kBatchNormEps = 1e-5;
-constexpr int64_t kHiddenFloats = 1 << 18;   // of an MLP between its layers, a thread
 constexpr int64_t kWeightsAtOnce = 1 << 24;  // formed where maps are asked for
-constexpr int64_t kRowsOfAPanel = 14;        // of the kernels
-constexpr int64_t kMostRows = 8 * kRowsOfAPanel;
 
 thread_local int plainDepth = 0;
 
@@ -133,10 +130,7 @@ at::Tensor Projection::operator()(const at::Tensor& x) const {
     const at::Tensor result = at::empty(sizes, rows.options());
     const float* from = rows.const_data_ptr<float>();
     auto* to = result.data_ptr<float>();
-    eachRows(rows.numel() / packed->in, kMostRows, [&](int64_t first, int64_t count) {
-        packed->apply(cpuKernels(), from + first * packed->in, packed->in, to + first * packed->out,
-                      packed->out, count);
-    });
+    packed->applyOnAllThreads(cpuKernels(), from, to, rows.numel() / packed->in);
     return result;
 }
 
@@ -164,9 +158,7 @@ at::Tensor ResidualMlp::operator()(const at::Tensor& x) const {
     const int64_t width = packed->fc1.in, hidden = packed->fc1.out;
     const float* from = rows.const_data_ptr<float>();
     auto* to = result.data_ptr<float>();
-    const int64_t most = std::clamp<int64_t>(kHiddenFloats / hidden / kRowsOfAPanel * kRowsOfAPanel,
-                                             2 * kRowsOfAPanel, kMostRows);
-    eachRows(rows.numel() / width, most, [&](int64_t first, int64_t count) {
+    eachRows(rows.numel() / width, rowsInCache(hidden), [&](int64_t first, int64_t count) {
         // Lines of the kernels must not fall on the same sets of the cache.
         const int64_t wide = width + kChannelGroup, inner = hidden + kChannelGroup;
         float* normed = threadScratch(count * (wide + inner));

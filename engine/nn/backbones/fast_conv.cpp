@@ -10,7 +10,6 @@
 namespace atlas::engine {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 112;            // of a product, a thread: whole panels of rows
 constexpr int64_t kMostTiledWeights = 1 << 16;  // channels in times out
 
 at::Tensor emptyMap(const at::Tensor& like, int64_t channels) {
@@ -47,16 +46,8 @@ at::Tensor FastConv::operator()(const at::Tensor& x, Activation activation) cons
 
 at::Tensor FastConv::multiplied(const at::Tensor& x, Activation activation) const {
     const at::Tensor y = emptyMap(x, product_->out);
-    const int64_t rows = x.size(0) * x.size(2) * x.size(3), in = product_->in, out = product_->out;
-    const float* from = x.const_data_ptr<float>();
-    auto* to = y.data_ptr<float>();
-    at::parallel_for(0, (rows + kRowsAtOnce - 1) / kRowsAtOnce, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-            const int64_t first = i * kRowsAtOnce;
-            product_->apply(cpuKernels(), from + first * in, in, to + first * out, out,
-                            std::min(kRowsAtOnce, rows - first), activation);
-        }
-    });
+    product_->applyOnAllThreads(cpuKernels(), x.const_data_ptr<float>(), y.data_ptr<float>(),
+                                x.size(0) * x.size(2) * x.size(3), activation);
     return y;
 }
 
