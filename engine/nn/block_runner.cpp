@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <atomic>
 #include <cmath>
 
 #include "engine/nn/model_error.h"
@@ -13,6 +14,7 @@ namespace {
 constexpr float kNormEps = 1e-5f;
 constexpr int64_t kRowsPerThread = 512;    // tokens of a call, at least
 constexpr int64_t kChunkFloats = 1 << 20;  // of one buffer of a call, at least
+constexpr int64_t kRowsTogether = 256;     // tokens that one thread takes at a time
 
 std::string pairName(const AttentionRecord& record, const char* what, int64_t q, int64_t k) {
     return record.prefix + "attention." + what + ".q" + std::to_string(record.first + q) + ".k" +
@@ -114,7 +116,9 @@ BlockRunner::BlockRunner(const CpuKernels& kernels, int64_t dim, int64_t ratio,
 int64_t BlockRunner::windowsAtOnce(const TokenScale& scale) const {
     const int64_t threads = at::get_num_threads();
     const int64_t tokens = std::max(kRowsPerThread * threads, kChunkFloats / stride_);
-    return std::max<int64_t>(1, tokens / scale.tokens());
+    const int64_t windows = std::max<int64_t>(1, tokens / scale.tokens());
+    const int64_t shared = 2 * threads;  // so that a slow thread finds a fast one to help it
+    return (windows + shared - 1) / shared * shared;
 }
 
 /// Calls `work` for equal runs of rows, a few for each thread, each small enough for the cache.
@@ -123,17 +127,41 @@ void BlockRunner::split(int64_t rows, int64_t hidden,
     eachRows(rows, rowsInCache(hidden), work);
 }
 
+/// Windows that share nothing but their parents are shared out among the threads, which then wait
+/// for each other once instead of three times, and whose own buffers stay in the cache. What is
+/// recorded needs the products of all windows at once.
 void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
                           int64_t from, int64_t to, const float* source, const float* position,
                           const AttentionRecord& record) {
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    const int64_t together = std::max<int64_t>(1, kRowsTogether / scales[i].layout->tokens());
+    const int64_t groups = (to - from + together - 1) / together;
+    const bool recorded = record.maps || record.probe || record.flow;
+    const bool even = groups % threads == 0 || groups >= 4 * threads;
+    if (recorded || threads == 1 || !even)
+        return topDownOf(buffers_[0], block, scales, i, from, to, source, position, record);
+    buffers_.resize(std::max(buffers_.size(), static_cast<size_t>(threads)));
+    std::atomic<int64_t> next{0};
+    at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; ++t)
+            for (int64_t g = next++; g < groups; g = next++)
+                topDownOf(buffers_[static_cast<size_t>(t)], block, scales, i, from + g * together,
+                          std::min(to, from + (g + 1) * together), source, position, record);
+    });
+}
+
+void BlockRunner::topDownOf(Buffers& buffers, const PackedBlock& block,
+                            std::vector<RunningScale>& scales, size_t i, int64_t from, int64_t to,
+                            const float* source, const float* position,
+                            const AttentionRecord& record) {
     const TokenScale& layout = *scales[i].layout;
     const auto& set = block.set(i);
     const int64_t tokens = layout.tokens(), rows = (to - from) * tokens;
     float* x = scales[i].tokens + from * tokens * stride_;
     const float* read = source ? source + from * tokens * stride_ : x;
-    query_.atLeast(rows * stride_);
-    keyValue_.atLeast(rows * 2 * stride_);
-    attended_.atLeast(rows * stride_);
+    buffers.query.atLeast(rows * stride_);
+    buffers.keyValue.atLeast(rows * 2 * stride_);
+    buffers.attended.atLeast(rows * stride_);
     split(rows, 2 * stride_, [&](int64_t first, int64_t count) {
         float* normed = threadScratch(count * (stride_ + kChannelGroup));
         const int64_t wide = stride_ + kChannelGroup;
@@ -149,22 +177,23 @@ void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& s
         }
         kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
                            static_cast<int>(dim_), kNormEps);
-        set.q.apply(kernels_, normed, wide, query_.data() + first * stride_, stride_, count);
+        set.q.apply(kernels_, normed, wide, buffers.query.data() + first * stride_, stride_, count);
         if (!block.memory())
-            set.kv.apply(kernels_, normed, wide, keyValue_.data() + first * 2 * stride_,
+            set.kv.apply(kernels_, normed, wide, buffers.keyValue.data() + first * 2 * stride_,
                          2 * stride_, count);
     });
     if (block.memory())
-        recall(block, scales, i, from, to, record);
+        recall(buffers, block, scales, i, from, to, record);
     else
-        lookAround(block, scales, i, from, to, record);
-    finish(set, x, attended_.data(), rows);
+        lookAround(buffers, block, scales, i, from, to, record);
+    finish(set, x, buffers.attended.data(), rows);
     clearInvalid(layout, scales[i].tokens, from, to);
 }
 
 /// Attention of the windows' queries to their own window and its parents.
-void BlockRunner::lookAround(const PackedBlock& block, const std::vector<RunningScale>& scales,
-                             size_t i, int64_t from, int64_t to, const AttentionRecord& record) {
+void BlockRunner::lookAround(Buffers& buffers, const PackedBlock& block,
+                             const std::vector<RunningScale>& scales, size_t i, int64_t from,
+                             int64_t to, const AttentionRecord& record) {
     const TokenScale& layout = *scales[i].layout;
     const int64_t tokens = layout.tokens();
     std::vector<AttentionTask> tasks;
@@ -174,11 +203,11 @@ void BlockRunner::lookAround(const PackedBlock& block, const std::vector<Running
         const auto& window = layout.windows[static_cast<size_t>(slot)];
         AttentionTask task;
         const int64_t row = (slot - from) * tokens;
-        task.q = query_.data() + row * stride_;
+        task.q = buffers.query.data() + row * stride_;
         task.queryStride = task.outStride = stride_;
         task.queries = static_cast<int>(tokens);
-        task.out = attended_.data() + row * stride_;
-        const float* own = keyValue_.data() + row * 2 * stride_;
+        task.out = buffers.attended.data() + row * stride_;
+        const float* own = buffers.keyValue.data() + row * 2 * stride_;
         task.segment[task.segments++] = {own, own + stride_, 2 * stride_, static_cast<int>(tokens),
                                          layout.validOf(slot)};
         std::vector<KeySource> seen{{i, slot}};
@@ -225,8 +254,9 @@ void BlockRunner::lookAround(const PackedBlock& block, const std::vector<Running
 }
 
 /// Attention of the windows' queries to the block's memories.
-void BlockRunner::recall(const PackedBlock& block, const std::vector<RunningScale>& scales,
-                         size_t i, int64_t from, int64_t to, const AttentionRecord& record) {
+void BlockRunner::recall(Buffers& buffers, const PackedBlock& block,
+                         const std::vector<RunningScale>& scales, size_t i, int64_t from,
+                         int64_t to, const AttentionRecord& record) {
     const TokenScale& layout = *scales[i].layout;
     const auto& memory = *block.memory();
     const int64_t tokens = layout.tokens(), heads = block.heads(), size = dim_ / heads;
@@ -237,7 +267,8 @@ void BlockRunner::recall(const PackedBlock& block, const std::vector<RunningScal
         float* results = scores + tokens * wide;
         for (int64_t item = begin; item < end; ++item) {
             const int64_t place = item / heads * tokens * stride_ + item % heads * size;
-            memory.keys.apply(kernels_, query_.data() + place, stride_, scores, wide, tokens);
+            memory.keys.apply(kernels_, buffers.query.data() + place, stride_, scores, wide,
+                              tokens);
             MemoryTask task;
             task.scores = scores;
             task.stride = wide;
@@ -249,7 +280,8 @@ void BlockRunner::recall(const PackedBlock& block, const std::vector<RunningScal
             kernels_.normaliseTwice(task);
             memory.values.apply(kernels_, scores, wide, results, width, tokens);
             for (int64_t t = 0; t < tokens; ++t)
-                std::copy_n(results + t * width, size, attended_.data() + place + t * stride_);
+                std::copy_n(results + t * width, size,
+                            buffers.attended.data() + place + t * stride_);
         }
     });
     const auto scale = static_cast<int64_t>(i);
@@ -303,16 +335,17 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
     const int64_t tileRows = (to - from) * tile;
     const auto& set = block.set(i + 1);
     const float* x = scales[i].tokens + from * tokens * stride_;
-    query_.atLeast(std::max(rows, tileRows) * stride_);
-    keyValue_.atLeast(rows * 2 * stride_);
-    attended_.atLeast(std::max(rows, tileRows) * stride_);
+    Buffers& buffers = buffers_[0];
+    buffers.query.atLeast(tileRows * stride_);
+    buffers.keyValue.atLeast(rows * 2 * stride_);
+    buffers.attended.atLeast(tileRows * stride_);
     tiles_.atLeast(tileRows * stride_);
     split(rows, 2 * stride_, [&](int64_t first, int64_t count) {
         const int64_t wide = stride_ + kChannelGroup;
         float* normed = threadScratch(count * wide);
         kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
                            static_cast<int>(dim_), kNormEps);
-        block.set(i).kv.apply(kernels_, normed, wide, keyValue_.data() + first * 2 * stride_,
+        block.set(i).kv.apply(kernels_, normed, wide, buffers.keyValue.data() + first * 2 * stride_,
                               2 * stride_, count);
     });
     // Each tile belongs to one window alone: it is copied out, worked on and put back.
@@ -340,16 +373,16 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
         float* normed = threadScratch(count * wide);
         kernels_.normalise(tiles_.data() + first * stride_, stride_, normed, wide, count,
                            static_cast<int>(dim_), kNormEps);
-        set.q.apply(kernels_, normed, wide, query_.data() + first * stride_, stride_, count);
+        set.q.apply(kernels_, normed, wide, buffers.query.data() + first * stride_, stride_, count);
     });
     std::vector<AttentionTask> tasks;
     for (int64_t slot = from; slot < to; ++slot) {
         AttentionTask task;
-        task.q = query_.data() + (slot - from) * tile * stride_;
+        task.q = buffers.query.data() + (slot - from) * tile * stride_;
         task.queryStride = task.outStride = stride_;
         task.queries = static_cast<int>(tile);
-        task.out = attended_.data() + (slot - from) * tile * stride_;
-        const float* own = keyValue_.data() + (slot - from) * tokens * 2 * stride_;
+        task.out = buffers.attended.data() + (slot - from) * tile * stride_;
+        const float* own = buffers.keyValue.data() + (slot - from) * tokens * 2 * stride_;
         task.segment[task.segments++] = {own, own + stride_, 2 * stride_, static_cast<int>(tokens),
                                          fine.validOf(slot)};
         task.validQuery = validTile.data() + (slot - from) * tile;
@@ -359,7 +392,7 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
     const bool off = record.first + static_cast<int64_t>(i) == record.scaleOff;
     if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
     if (off)  // no keys: the projection's bias alone
-        std::fill_n(attended_.data(), tileRows * stride_, 0.0f);
+        std::fill_n(buffers.attended.data(), tileRows * stride_, 0.0f);
     else
         attend(tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
     if (record.flow && !off) {
@@ -394,7 +427,7 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
             addMap(fine, slot, mean.data(), total);
         }
     }
-    finish(set, tiles_.data(), attended_.data(), tileRows);
+    finish(set, tiles_.data(), buffers.attended.data(), tileRows);
     for (int64_t slot = from; slot < to; ++slot) {
         int64_t at = (slot - from) * tile;
         eachLine(slot, [&](float* token, const float* copy, int64_t) {
@@ -438,12 +471,11 @@ void BlockRunner::finish(const PackedBlock::Set& set, float* tokens, const float
         float* normed = threadScratch(count * (wide + hidden));
         float* inner = normed + count * wide;
         float* x = tokens + first * stride_;
-        set.proj.apply(kernels_, attended + first * stride_, stride_, normed, wide, count);
-        kernels_.add(x, stride_, normed, wide, x, stride_, count, stride_);
+        set.proj.add(kernels_, attended + first * stride_, stride_, normed, wide, x, stride_,
+                     count);
         kernels_.normalise(x, stride_, normed, wide, count, static_cast<int>(dim_), kNormEps);
         set.fc1.apply(kernels_, normed, wide, inner, hidden, count, Activation::Gelu);
-        set.fc2.apply(kernels_, inner, hidden, normed, wide, count);
-        kernels_.add(x, stride_, normed, wide, x, stride_, count, stride_);
+        set.fc2.add(kernels_, inner, hidden, normed, wide, x, stride_, count);
     });
 }
 

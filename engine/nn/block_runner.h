@@ -119,10 +119,18 @@ class BlockRunner {
     const CpuKernels& kernels() const { return kernels_; }
 
   private:
-    void lookAround(const PackedBlock& block, const std::vector<RunningScale>& scales, size_t i,
-                    int64_t from, int64_t to, const AttentionRecord& record);
-    void recall(const PackedBlock& block, const std::vector<RunningScale>& scales, size_t i,
-                int64_t from, int64_t to, const AttentionRecord& record);
+    struct Buffers {
+        AlignedFloats query, keyValue, attended;
+    };
+
+    void topDownOf(Buffers& buffers, const PackedBlock& block, std::vector<RunningScale>& scales,
+                   size_t i, int64_t from, int64_t to, const float* source, const float* position,
+                   const AttentionRecord& record);
+    void lookAround(Buffers& buffers, const PackedBlock& block,
+                    const std::vector<RunningScale>& scales, size_t i, int64_t from, int64_t to,
+                    const AttentionRecord& record);
+    void recall(Buffers& buffers, const PackedBlock& block, const std::vector<RunningScale>& scales,
+                size_t i, int64_t from, int64_t to, const AttentionRecord& record);
     void attend(const std::vector<AttentionTask>& windows, int64_t heads, float* received,
                 int64_t keysEach, float* mass);
     void finish(const PackedBlock::Set& set, float* tokens, const float* attended, int64_t rows);
@@ -146,7 +154,8 @@ class BlockRunner {
     const CpuKernels& kernels_;
     int64_t dim_, stride_, ratio_;
     WindowMapping mapping_;
-    AlignedFloats query_, keyValue_, attended_, tiles_, mass_, received_;
+    std::vector<Buffers> buffers_{1};  // one a thread that works on windows of its own
+    AlignedFloats tiles_, mass_, received_;
 };
 
 }  // namespace atlas::engine

@@ -47,8 +47,8 @@ PackedLinear PackedLinear::pack(const Linear& layer, const LayerNorm* before,
     return packed;
 }
 
-void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,
-                         int64_t toStride, int64_t rows, Activation activation) const {
+ProductTask PackedLinear::task(const float* x, int64_t stride, float* to, int64_t toStride,
+                               int64_t rows) const {
     ProductTask task;
     task.a[0] = x;
     task.lda = stride;
@@ -60,12 +60,31 @@ void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stri
     task.m = rows;
     task.n = static_cast<int>(out);
     task.bias = bias.data();
-    task.activation = activation;
+    return task;
+}
+
+void PackedLinear::run(const CpuKernels& kernels, ProductTask task) const {
     if (pairs.empty()) return kernels.product(task);
     thread_local AlignedFloats scratch;  // callers use threadScratch() themselves
-    scratch.atLeast(productBf16Scratch(rows, in));
+    scratch.atLeast(productBf16Scratch(task.m, in));
     task.scratch = scratch.data();
     kernels.productBf16(task);
+}
+
+void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,
+                         int64_t toStride, int64_t rows, Activation activation) const {
+    ProductTask product = task(x, stride, to, toStride, rows);
+    product.activation = activation;
+    run(kernels, product);
+}
+
+void PackedLinear::add(const CpuKernels& kernels, const float* x, int64_t stride, float* between,
+                       int64_t betweenStride, float* total, int64_t totalStride,
+                       int64_t rows) const {
+    ProductTask product = task(x, stride, between, betweenStride, rows);
+    product.total = total;
+    product.totalStride = totalStride;
+    run(kernels, product);
 }
 
 void PackedLinear::applyOnAllThreads(const CpuKernels& kernels, const float* x, float* to,
@@ -82,8 +101,10 @@ int64_t rowsInCache(int64_t width) {
 
 void eachRows(int64_t rows, int64_t most,
               const std::function<void(int64_t first, int64_t count)>& work) {
-    const int64_t threads = at::get_num_threads();
-    int64_t parts = (rows + most - 1) / most;
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    // A little more than `most` is better than one part more, or than reading the weights twice.
+    int64_t parts = std::max<int64_t>(1, (rows + most - most / kRowsOfABlock - 1) / most);
+    if (4 * rows <= 5 * most * threads) parts = 1;
     parts = std::min(rows, (parts + threads - 1) / threads * threads);
     at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {

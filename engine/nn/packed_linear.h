@@ -25,9 +25,17 @@ struct PackedLinear {
     /// out[rows] = activation(x[rows] W^T + bias).
     void apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,
                int64_t toStride, int64_t rows, Activation activation = Activation::None) const;
-    /// The same on all threads, rows side by side: [rows, in] to [rows, out].
+    /// total[rows] += x[rows] W^T + bias. `between`: [rows], written on the way.
+    void add(const CpuKernels& kernels, const float* x, int64_t stride, float* between,
+             int64_t betweenStride, float* total, int64_t totalStride, int64_t rows) const;
+    /// As apply(), on all threads, rows side by side: [rows, in] to [rows, out].
     void applyOnAllThreads(const CpuKernels& kernels, const float* x, float* to, int64_t rows,
                            Activation activation = Activation::None) const;
+
+  private:
+    ProductTask task(const float* x, int64_t stride, float* to, int64_t toStride,
+                     int64_t rows) const;
+    void run(const CpuKernels& kernels, ProductTask task) const;
 };
 
 /// Rows whose hidden layer of `width` values stays in a thread's cache: whole blocks of the

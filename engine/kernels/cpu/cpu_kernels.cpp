@@ -112,11 +112,11 @@ int64_t productBf16Scratch(int64_t m, int64_t k) {
 
 int64_t attentionScratch(const AttentionTask& task) {
     int64_t keys = 0;
-    for (int s = 0; s < task.segments; ++s) keys += paddedChannels(task.segment[s].count);
+    for (int s = 0; s < task.segments; ++s) keys += task.segment[s].count;
     const int64_t size = paddedChannels(task.headSize);
-    // Packed keys and values, the mask, one block of rows of scores and of results.
-    return keys * (size + size + 1) + kAttentionRows * (keys + kChannelGroup) +
-           kAttentionRows * size;
+    // Packed queries; of each key its scores, what it receives, its packed key and value; results.
+    return kAttentionQueries * task.headSize +
+           keys * (kAttentionQueries + kChannelGroup + 2 * size) + kAttentionQueries * size;
 }
 
 void winogradWeights(const float* kernel, double* cells) {

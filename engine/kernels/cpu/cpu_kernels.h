@@ -37,6 +37,9 @@ struct ProductTask {
     int n = 0;                    ///< a multiple of kChannelGroup
     const float* bias = nullptr;  ///< [n] or null
     Activation activation = Activation::None;
+    /// [m, n]: the result, which has no activation, is added to it; c holds what is between.
+    float* total = nullptr;
+    int64_t totalStride = 0;
     // Of CpuKernels::productBf16, in place of `b`; with one row of `a` that does not overlap:
     const uint16_t* pairs = nullptr;  ///< by packPairs()
     float* scratch = nullptr;         ///< productBf16Scratch() floats, on a cache line
@@ -87,7 +90,7 @@ struct AttentionTask {
     const uint8_t* validQuery = nullptr;  ///< [queries], for `received`; null: all
     float* scratch = nullptr;             ///< attentionScratch() floats, on a cache line
 };
-inline constexpr int kAttentionRows = 56;  ///< queries whose scores are held at once
+inline constexpr int kAttentionQueries = 32;  ///< whose scores are held at once, at most
 int64_t attentionScratch(const AttentionTask& task);
 
 /// Scores of one window's tokens at the slots of a memory, for one head, in place

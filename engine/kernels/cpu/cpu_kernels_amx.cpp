@@ -5,9 +5,7 @@
 // A tile is 16 rows of 64 bytes. Sums of 32 x 32 outputs stay in four tiles while 32 values of the
 // inner dimension at a time come from two tiles of each factor.
 #define ATLAS_ISA amx
-#include <immintrin.h>
-
-#include "engine/kernels/cpu/cpu_kernels_body.h"
+#include "engine/kernels/cpu/cpu_kernels_body.h"  // and the intrinsics with it
 
 namespace atlas::engine {
 namespace amx {
@@ -99,9 +97,15 @@ void productBf16(const ProductTask& t) {
             const int64_t rows = t.m - first < 2 * kTile ? t.m - first : 2 * kTile;
             for (int c = 0; c < columns * kTile; c += kLanes) {
                 const Lanes bias = t.bias ? load(t.bias + n + c) : splat(0);
-                for (int64_t r = 0; r < rows; ++r)
-                    store(t.c + (first + r) * t.ldc + n + c,
-                          activated(load(sums + r * 2 * kTile + c) + bias, t.activation));
+                for (int64_t r = 0; r < rows; ++r) {
+                    const Lanes sum = load(sums + r * 2 * kTile + c) + bias;
+                    if (t.total) {
+                        float* to = t.total + (first + r) * t.totalStride + n + c;
+                        store(to, load(to) + sum);
+                    } else {
+                        store(t.c + (first + r) * t.ldc + n + c, activated(sum, t.activation));
+                    }
+                }
             }
         }
         panel += static_cast<int64_t>(columns) * step;

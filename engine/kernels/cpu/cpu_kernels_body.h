@@ -16,6 +16,7 @@ inline constexpr int kBlockRows = 14;  // 28 accumulators of 32 registers
 inline constexpr int kBlockRows = 6;  // 12 of 16
 #endif
 inline constexpr int kPanel = 2 * kLanes;
+inline constexpr int kCacheLine = 16;             // floats
 inline constexpr int kInnerMost = 8192 / kPanel;  // a panel's part is 32 KiB at most
 
 #if defined(__GNUC__)
@@ -53,33 +54,90 @@ ATLAS_INLINE void fetchAhead([[maybe_unused]] const float* p) {
 #endif
 }
 
+template <Activation Kind>
+ATLAS_INLINE void activateRows(float* c, int64_t stride, int rows, int columns) {
+    for (int i = 0; i < rows; ++i, c += stride)
+        for (int j = 0; j < columns; j += kLanes) store(c + j, activated(load(c + j), Kind));
+}
+
+void activateBlock(float* c, int64_t stride, int rows, int columns, Activation activation) {
+    if (activation == Activation::Relu)
+        activateRows<Activation::Relu>(c, stride, rows, columns);
+    else if (activation == Activation::Gelu)
+        activateRows<Activation::Gelu>(c, stride, rows, columns);
+    else if (activation == Activation::Silu)
+        activateRows<Activation::Silu>(c, stride, rows, columns);
+}
+
 /// Rows x Columns lanes of c, starting at row `m` and column `n`.
 template <int Rows, int Columns>
 ATLAS_INLINE void productBlock(const ProductTask& t, const InnerRange& range, int64_t m, int n,
                                const float* b) {
+    // Every index of `sums` is a constant, so that it lives in registers from beginning to end.
     Lanes sums[Rows][Columns];
     float* c = t.c + m * t.ldc + n;
-    for (int j = 0; j < Columns; ++j) {
-        const Lanes bias = t.bias && range.opens ? load(t.bias + n + j * kLanes) : splat(0);
+    if (range.opens) {
+#pragma GCC unroll 2
+        for (int j = 0; j < Columns; ++j) {
+            const Lanes bias = t.bias ? load(t.bias + n + j * kLanes) : splat(0);
+#pragma GCC unroll 16
+            for (int i = 0; i < Rows; ++i) sums[i][j] = bias;
+        }
+    } else {
+#pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i)
-            sums[i][j] = range.opens ? bias : load(c + i * t.ldc + j * kLanes);
+#pragma GCC unroll 2
+            for (int j = 0; j < Columns; ++j) sums[i][j] = load(c + i * t.ldc + j * kLanes);
     }
-    const float* a = t.a[range.row] + m * t.lda + range.first;
+    const bool joins = range.closes && t.total;
+    float* total = joins ? t.total + m * t.totalStride + n : nullptr;
+    if (joins)
+        for (int i = 0; i < Rows; ++i)
+            for (int j = 0; j < Columns * kLanes; j += kCacheLine)
+                fetchAhead(total + i * t.totalStride + j);
+    // Five rows are reached from each of three pointers, so that addresses need few registers.
+    const int64_t step = t.lda * static_cast<int64_t>(sizeof(float));
+    const char* near = reinterpret_cast<const char*>(t.a[range.row] + m * t.lda + range.first);
+    const char* middle = near + 5 * step;
+    const char* far = near + 10 * step;
+    const int64_t three = 3 * step;
+    const float* ahead = range.ahead;
+#pragma GCC unroll 2
     for (int k = 0; k < range.count; ++k, b += Columns * kLanes) {
         Lanes w[Columns];
+#pragma GCC unroll 2
         for (int j = 0; j < Columns; ++j) w[j] = load(b + j * kLanes);
-        fetchAhead(range.ahead + k * range.aheadStep);
+        fetchAhead(ahead);
+        ahead += range.aheadStep;
 #pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i) {
-            const Lanes x = splat(a[i * t.lda + k]);
+            const char* from = i < 5 ? near : i < 10 ? middle : far;
+            const int line = i % 5;
+            const Lanes x =
+                splat(*reinterpret_cast<const float*>(from + (line == 3 ? three : line * step)));
 #pragma GCC unroll 2
             for (int j = 0; j < Columns; ++j) sums[i][j] += x * w[j];
         }
+        near += sizeof(float);
+        middle += sizeof(float);
+        far += sizeof(float);
     }
-    for (int j = 0; j < Columns; ++j)
+    if (joins) {
+#pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i)
-            store(c + i * t.ldc + j * kLanes,
-                  range.closes ? activated(sums[i][j], t.activation) : sums[i][j]);
+#pragma GCC unroll 2
+            for (int j = 0; j < Columns; ++j) {
+                float* to = total + i * t.totalStride + j * kLanes;
+                store(to, load(to) + sums[i][j]);
+            }
+        return;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+        for (int j = 0; j < Columns; ++j) store(c + i * t.ldc + j * kLanes, sums[i][j]);
+    if (range.closes && t.activation != Activation::None)
+        activateBlock(c, t.ldc, Rows, Columns * kLanes, t.activation);
 }
 
 template <int Columns, int Rows>
@@ -94,7 +152,9 @@ void productRows(const ProductTask& t, const InnerRange& range, int64_t m, int n
 template <int Columns>
 void productPanel(const ProductTask& t, int n, const float* b) {
     // Blocks of rows as equal as can be: a short last one would waste the most.
+    if (t.m <= 0) return;
     const int64_t blocks = (t.m + kBlockRows - 1) / kBlockRows;
+    const int64_t least = t.m / blocks, larger = t.m % blocks;
     const int parts = (t.k + kInnerMost - 1) / kInnerMost;
     for (int r = 0; r < t.rows; ++r)
         for (int p = 0; p < parts; ++p) {
@@ -107,10 +167,11 @@ void productPanel(const ProductTask& t, int n, const float* b) {
             // The following part of the weights lies right behind this one.
             const int64_t size = static_cast<int64_t>(range.count) * Columns * kLanes;
             range.aheadStep = static_cast<int>((Columns * kLanes + blocks - 1) / blocks);
-            for (int64_t i = 0; i < blocks; ++i) {
-                const int64_t first = t.m * i / blocks, end = t.m * (i + 1) / blocks;
+            for (int64_t i = 0, first = 0; i < blocks; ++i) {
+                const int64_t end = first + (i < larger ? least + 1 : least);
                 range.ahead = b + size + i * range.count * range.aheadStep;
                 productRows<Columns, kBlockRows>(t, range, first, n, b, end - first);
+                first = end;
             }
             b += size;
         }
@@ -258,165 +319,248 @@ void maximum(float* out, const float* x, int64_t count) {
     for (int64_t i = 0; i < count; i += kLanes) store(out + i, larger(load(out + i), load(x + i)));
 }
 
-/// Keys [count][size] to panels of [size][keys]; missing keys are 0.
-void packKeys(const AttentionKeys& keys, int size, float* packed) {
-    const int whole = padded(keys.count);
-    for (int first = 0; first < whole; first += kPanel) {
-        const int width = whole - first < kPanel ? whole - first : kPanel;
-        for (int j = 0; j < width; j += kLanes) {
-            const int present = keys.count - first - j;
-            const float* key = keys.k + (first + j) * keys.stride;
-            int i = 0;
-            if (present >= kLanes)
-                for (; i + kLanes <= size; i += kLanes) {
-                    Lanes rows[kLanes];
-                    for (int r = 0; r < kLanes; ++r) rows[r] = load(key + r * keys.stride + i);
-                    transpose(rows);
-                    for (int r = 0; r < kLanes; ++r) store(packed + (i + r) * width + j, rows[r]);
-                }
-            for (; i < size; ++i)
+/// Some queries of one window and head, one a lane, on their way through all keys.
+struct QueryPanel {
+    int first = 0, count = 0;
+    int width = 0;  ///< count in whole vectors: one or two
+};
+
+/// Queries [count][headSize] to [headSize][width], times `scale`; missing ones are 0.
+void packQueries(const AttentionTask& t, const QueryPanel& panel, float scale, float* packed) {
+    for (int j = 0; j < panel.width; j += kLanes) {
+        const int present = panel.count - j;
+        const float* query = t.q + (panel.first + j) * t.queryStride;
+        int i = 0;
+        if (present >= kLanes)
+            for (; i + kLanes <= t.headSize; i += kLanes) {
+                Lanes rows[kLanes];
+                for (int r = 0; r < kLanes; ++r) rows[r] = load(query + r * t.queryStride + i);
+                transpose(rows);
                 for (int r = 0; r < kLanes; ++r)
-                    packed[i * width + j + r] = r < present ? key[r * keys.stride + i] : 0;
-        }
-        packed += size * width;
+                    store(packed + (i + r) * panel.width + j, rows[r] * splat(scale));
+            }
+        for (; i < t.headSize; ++i)
+            for (int r = 0; r < kLanes; ++r)
+                packed[i * panel.width + j + r] =
+                    r < present ? query[r * t.queryStride + i] * scale : 0;
     }
 }
 
-/// Values of all segments [keys][size] to panels of [keys][columns]; missing ones are 0.
-void packValues(const AttentionTask& t, int paddedSize, float* packed) {
-    for (int first = 0; first < paddedSize; first += kPanel) {
-        const int width = paddedSize - first < kPanel ? paddedSize - first : kPanel;
-        const int present = t.headSize - first < width ? t.headSize - first : width;
-        for (int s = 0; s < t.segments; ++s) {
-            const AttentionKeys& keys = t.segment[s];
-            const int whole = padded(keys.count);
-            for (int j = 0; j < whole; ++j, packed += width) {
-                const float* value = keys.v + j * keys.stride + first;
-                if (j < keys.count && present == width) {
-                    for (int i = 0; i < width; i += kLanes) store(packed + i, load(value + i));
-                } else {
-                    for (int i = 0; i < width; ++i)
-                        packed[i] = j < keys.count && i < present ? value[i] : 0;
-                }
+/// Rows of keys or values, [count][headSize], to [count][size]; the rest is 0. They lie far apart,
+/// where no processor guesses the next one: it is asked for ahead.
+void packHead(const float* from, int64_t stride, int count, int headSize, int size, float* packed) {
+    constexpr int kAhead = 12;
+    for (int j = 0; j < count; ++j, from += stride, packed += size) {
+        for (int i = 0; i < headSize; i += 16) fetchAhead(from + kAhead * stride + i);
+        int i = 0;
+        for (; i + kLanes <= headSize; i += kLanes) store(packed + i, load(from + i));
+        for (; i < size; ++i) packed[i] = i < headSize ? from[i] : 0;
+    }
+}
+
+/// Scores [keys][width] to weights that are not divided by their sum yet, 0 for masked keys.
+/// `inverse` [width] receives 1 / sum.
+template <int Columns>
+void softmaxOverKeys(const AttentionTask& t, const QueryPanel& panel, float* scores,
+                     float* inverse) {
+    Lanes most[Columns], total[Columns], part[kMostKeySegments][Columns];
+    for (int c = 0; c < Columns; ++c) {
+        most[c] = splat(-3e38f);
+        total[c] = splat(0);
+    }
+    const float* score = scores;
+    for (int s = 0; s < t.segments; ++s)
+        for (int j = 0; j < t.segment[s].count; ++j, score += Columns * kLanes) {
+            if (t.segment[s].valid && !t.segment[s].valid[j]) continue;
+#pragma GCC unroll 2
+            for (int c = 0; c < Columns; ++c) most[c] = larger(most[c], load(score + c * kLanes));
+        }
+    for (int s = 0; s < t.segments; ++s) {
+        Lanes sums[Columns];
+        for (int c = 0; c < Columns; ++c) sums[c] = splat(0);
+        for (int j = 0; j < t.segment[s].count; ++j, scores += Columns * kLanes) {
+            const bool masked = t.segment[s].valid && !t.segment[s].valid[j];
+#pragma GCC unroll 2
+            for (int c = 0; c < Columns; ++c) {
+                const Lanes weight =
+                    masked ? splat(0) : exp2Of(load(scores + c * kLanes) - most[c]);
+                store(scores + c * kLanes, weight);
+                sums[c] += weight;
             }
         }
-    }
-}
-
-/// 0 for keys, -infinity elsewhere; false if all are keys.
-bool maskKeys(const AttentionTask& t, float* mask) {
-    bool any = false;
-    for (int s = 0; s < t.segments; ++s) {
-        const AttentionKeys& keys = t.segment[s];
-        const int whole = padded(keys.count);
-        for (int j = 0; j < whole; ++j) {
-            const bool isKey = j < keys.count && (!keys.valid || keys.valid[j]);
-            *mask++ = isKey ? 0 : -__builtin_inff();
-            any = any || !isKey;
+        for (int c = 0; c < Columns; ++c) {
+            part[s][c] = sums[c];
+            total[c] += sums[c];
         }
     }
-    return any;
-}
-
-/// Scores to weights that are not divided by their sum yet; returns 1 / sum, or 0 without a key.
-float softmaxRow(const AttentionTask& t, float* scores, int keys, const float* mask, int query) {
-    Lanes most = splat(-__builtin_inff());
-    if (mask)
-        for (int j = 0; j < keys; j += kLanes) store(scores + j, load(scores + j) + load(mask + j));
-    for (int j = 0; j < keys; j += kLanes) most = larger(most, load(scores + j));
-    const float highest = largest(most);
-    const bool empty = highest == -__builtin_inff();
-    const Lanes scale = splat(t.scale), shift = splat(empty ? 0 : highest);
-    float total = 0;
-    float parts[kMostKeySegments];
-    int j = 0;
-    for (int s = 0; s < t.segments; ++s) {
-        const int end = j + padded(t.segment[s].count);
-        Lanes part = splat(0);
-        for (; j < end; j += kLanes) {
-            const Lanes weight = expOf((load(scores + j) - shift) * scale);
-            store(scores + j, weight);
-            part += weight;
+    for (int c = 0; c < Columns; ++c) {
+        // The largest weight is 1: a sum is at least that, or nothing was there.
+        const Lanes scale = splat(1.0f) / larger(total[c], splat(0.5f));
+        store(inverse + c * kLanes, scale);
+        if (!t.mass) continue;
+        for (int s = 0; s < t.segments; ++s) {
+            const Lanes share = part[s][c] * scale;
+            for (int i = 0; i < kLanes && c * kLanes + i < panel.count; ++i)
+                t.mass[s * t.queries + panel.first + c * kLanes + i] = share[i];
         }
-        parts[s] = empty ? 0 : sum(part);
-        total += parts[s];
     }
-    const float inverse = total > 0 ? 1 / total : 0;
-    if (t.mass)
-        for (int s = 0; s < t.segments; ++s) t.mass[s * t.queries + query] = parts[s] * inverse;
-    return inverse;
 }
 
-void addReceived(const AttentionTask& t, const float* weights, float inverse) {
-    float* received = t.received;
-    for (int s = 0; s < t.segments; ++s) {
-        for (int j = 0; j < t.segment[s].count; ++j) received[j] += weights[j] * inverse;
-        weights += padded(t.segment[s].count);
-        received += t.segment[s].count;
+/// Adds to [keys][kLanes] what each key receives from the panel's queries, some a lane.
+void addReceived(const AttentionTask& t, const QueryPanel& panel, int keys, const float* weights,
+                 const float* inverse, float* received) {
+    float share[kPanel];
+    for (int i = 0; i < panel.width; ++i)
+        share[i] =
+            i < panel.count && (!t.validQuery || t.validQuery[panel.first + i]) ? inverse[i] : 0;
+    for (int j = 0; j < keys; ++j, received += kLanes) {
+        Lanes sums = load(received);
+        for (int c = 0; c < panel.width; c += kLanes, weights += kLanes)
+            sums += load(weights) * load(share + c);
+        store(received, sums);
+    }
+}
+
+/// Some keys: their weights [keys][width] and their values, `stride` floats apart.
+struct WeightedValues {
+    const float* weights = nullptr;
+    int width = 0;
+    const float* values = nullptr;
+    int64_t stride = 0;
+    int keys = 0;
+    bool opens = false;  ///< sums start at 0; otherwise at what `out` holds
+};
+
+/// out[Rows, Columns] += weights[keys, Rows]^T values[keys, Columns].
+template <int Rows, int Columns>
+ATLAS_INLINE void valueBlock(const WeightedValues& w, float* out, int64_t outStride) {
+    Lanes sums[Rows][Columns];
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+        for (int c = 0; c < Columns; ++c)
+            sums[i][c] = w.opens ? splat(0) : load(out + i * outStride + c * kLanes);
+    const float *weights = w.weights, *values = w.values;
+#pragma GCC unroll 2
+    for (int j = 0; j < w.keys; ++j, values += w.stride, weights += w.width) {
+        Lanes v[Columns];
+#pragma GCC unroll 2
+        for (int c = 0; c < Columns; ++c) v[c] = load(values + c * kLanes);
+#pragma GCC unroll 16
+        for (int i = 0; i < Rows; ++i) {
+            const Lanes weight = splat(weights[i]);
+#pragma GCC unroll 2
+            for (int c = 0; c < Columns; ++c) sums[i][c] += weight * v[c];
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+        for (int c = 0; c < Columns; ++c) store(out + i * outStride + c * kLanes, sums[i][c]);
+}
+
+template <int Columns, int Rows>
+void valueRows(const WeightedValues& w, float* out, int64_t outStride, int rows) {
+    if (rows == Rows)
+        valueBlock<Rows, Columns>(w, out, outStride);
+    else if constexpr (Rows > 1)
+        valueRows<Columns, Rows - 1>(w, out, outStride, rows);
+}
+
+constexpr int kKeysAtOnce = 128;  // whose weights and values stay in the nearest cache
+
+/// results[queries, size] = weights^T values, by runs of keys. `segment`: rows of whole vectors.
+void sumValues(const AttentionKeys* segment, int segments, const QueryPanel& panel,
+               const float* weights, int size, float* results) {
+    const int blocks = (panel.count + kBlockRows - 1) / kBlockRows;
+    WeightedValues w;
+    w.width = panel.width;
+    w.opens = true;
+    for (int s = 0; s < segments; ++s) {
+        const AttentionKeys& keys = segment[s];
+        const int parts = (keys.count + kKeysAtOnce - 1) / kKeysAtOnce;
+        w.stride = keys.stride;
+        for (int p = 0; p < parts; ++p) {
+            const int from = keys.count * p / parts;
+            w.keys = keys.count * (p + 1) / parts - from;
+            for (int column = 0; column < size; column += kPanel) {
+                w.values = keys.v + from * keys.stride + column;
+                for (int i = 0, first = 0; i < blocks; ++i) {
+                    const int rows = (panel.count - first) / (blocks - i);
+                    w.weights = weights + first;
+                    float* out = results + first * size + column;
+                    if (size - column > kLanes)
+                        valueRows<2, kBlockRows>(w, out, size, rows);
+                    else
+                        valueRows<1, kBlockRows>(w, out, size, rows);
+                    first += rows;
+                }
+            }
+            w.opens = false;
+            weights += static_cast<int64_t>(w.keys) * panel.width;
+        }
     }
 }
 
 void attention(const AttentionTask& t) {
     const int size = padded(t.headSize);
     int keys = 0;
-    for (int s = 0; s < t.segments; ++s) keys += padded(t.segment[s].count);
-    float* packedKeys = t.scratch;
-    float* packedValues = packedKeys + static_cast<int64_t>(keys) * size;
-    float* mask = packedValues + static_cast<int64_t>(keys) * size;
-    float* scores = mask + keys;
-    const int64_t scoreStride = keys + kChannelGroup;
-    float* results = scores + kAttentionRows * scoreStride;
-    float* packed = packedKeys;
+    for (int s = 0; s < t.segments; ++s) keys += t.segment[s].count;
+    float* queries = t.scratch;
+    float* scores = queries + static_cast<int64_t>(t.headSize) * kPanel;
+    float* received = scores + static_cast<int64_t>(keys) * kPanel;
+    float* results = received + static_cast<int64_t>(keys) * kLanes;
+    float* packed = results + static_cast<int64_t>(size) * kPanel;
+    AttentionKeys segment[kMostKeySegments];
     for (int s = 0; s < t.segments; ++s) {
-        packKeys(t.segment[s], t.headSize, packed);
-        packed += static_cast<int64_t>(t.headSize) * (padded(t.segment[s].count));
+        AttentionKeys& part = segment[s] = t.segment[s];
+        // Rows of whole vectors are read in place if they follow each other, or are read but once.
+        if ((part.stride == t.headSize || t.queries <= kLanes) && size == t.headSize) continue;
+        const int64_t floats = static_cast<int64_t>(part.count) * size;
+        packHead(part.k, part.stride, part.count, t.headSize, size, packed);
+        packHead(part.v, part.stride, part.count, t.headSize, size, packed + floats);
+        part.k = packed;
+        part.v = packed + floats;
+        part.stride = size;
+        packed += 2 * floats;
     }
-    packValues(t, size, packedValues);
-    const bool masked = maskKeys(t, mask);
-    for (int first = 0; first < t.queries; first += kAttentionRows) {
-        const int rows = t.queries - first < kAttentionRows ? t.queries - first : kAttentionRows;
+    if (t.received)
+        for (int j = 0; j < keys * kLanes; ++j) received[j] = 0;
+    for (QueryPanel panel; panel.first < t.queries; panel.first += kPanel) {
+        const int left = t.queries - panel.first;
+        panel.count = left < kPanel ? left : kPanel;
+        panel.width = left <= kLanes ? kLanes : kPanel;
+        packQueries(t, panel, t.scale * 1.44269504088896f, queries);
         ProductTask product1;
-        product1.a[0] = t.q + first * t.queryStride;
-        product1.lda = t.queryStride;
         product1.k = t.headSize;
-        product1.b = packedKeys;
+        product1.b = queries;
         product1.c = scores;
-        product1.ldc = scoreStride;
-        product1.m = rows;
+        product1.ldc = product1.n = panel.width;
         for (int s = 0; s < t.segments; ++s) {
-            product1.n = padded(t.segment[s].count);
+            product1.a[0] = segment[s].k;
+            product1.lda = segment[s].stride;
+            product1.m = segment[s].count;
             product(product1);
-            product1.b += static_cast<int64_t>(t.headSize) * product1.n;
-            product1.c += product1.n;
+            product1.c += product1.m * panel.width;
         }
-        float inverse[kAttentionRows];
-        for (int i = 0; i < rows; ++i) {
-            float* row = scores + i * scoreStride;
-            inverse[i] = softmaxRow(t, row, keys, masked ? mask : nullptr, first + i);
-            if (t.received && (!t.validQuery || t.validQuery[first + i]))
-                addReceived(t, row, inverse[i]);
-        }
-        ProductTask product2;
-        product2.a[0] = scores;
-        product2.lda = scoreStride;
-        product2.k = keys;
-        product2.b = packedValues;
-        product2.c = results;
-        product2.ldc = size;
-        product2.m = rows;
-        product2.n = size;
-        product(product2);
-        for (int i = 0; i < rows; ++i) {
-            float* out = t.out + (first + i) * t.outStride;
+        float inverse[kPanel];
+        if (panel.width == kPanel)
+            softmaxOverKeys<2>(t, panel, scores, inverse);
+        else
+            softmaxOverKeys<1>(t, panel, scores, inverse);
+        if (t.received) addReceived(t, panel, keys, scores, inverse, received);
+        sumValues(segment, t.segments, panel, scores, size, results);
+        for (int i = 0; i < panel.count; ++i) {
+            float* out = t.out + (panel.first + i) * t.outStride;
             const float* from = results + i * size;
-            if (t.headSize == size) {
-                for (int c = 0; c < size; c += kLanes)
-                    store(out + c, load(from + c) * splat(inverse[i]));
-            } else {
-                for (int c = 0; c < t.headSize; ++c) out[c] = from[c] * inverse[i];
-            }
+            int c = 0;
+            for (; c + kLanes <= t.headSize; c += kLanes)
+                store(out + c, load(from + c) * splat(inverse[i]));
+            for (; c < t.headSize; ++c) out[c] = from[c] * inverse[i];
         }
     }
+    if (t.received)
+        for (int j = 0; j < keys; ++j) t.received[j] += sum(load(received + j * kLanes));
 }
 
 void normaliseTwice(const MemoryTask& t) {

@@ -6,6 +6,16 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512F__) && defined(__GNUC__)
+// GCC 12 takes the header's own "undefined" vectors for a mistake.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#define ATLAS_AVX512_LANES
+#endif
+
 namespace atlas::engine::ATLAS_ISA {
 
 #if defined(__AVX512F__)
@@ -37,11 +47,17 @@ inline Lanes larger(Lanes a, Lanes b) {
 inline Lanes smaller(Lanes a, Lanes b) {
     return a < b ? a : b;
 }
+#if defined(ATLAS_AVX512_LANES)
+inline float sum(Lanes v) {
+    return _mm512_reduce_add_ps(v);
+}
+#else
 inline float sum(Lanes v) {
     float total = 0;
     for (int i = 0; i < kLanes; ++i) total += v[i];
     return total;
 }
+#endif
 /// 2^round(x) for |x| below 120; `rounded` receives round(x).
 inline Lanes powerOfTwo(Lanes x, Lanes& rounded) {
     const Lanes shifted = x + splat(12582912.0f);  // 1.5 * 2^23: the low bits hold the integer
@@ -130,7 +146,7 @@ inline __attribute__((always_inline)) void exchange(Lanes* rows) {
     }
     if constexpr (Distance > 1) exchange<Distance / 2>(rows);
 }
-inline void transpose(Lanes* rows) {
+inline __attribute__((always_inline)) void transpose(Lanes* rows) {
     exchange<kLanes / 2>(rows);
 }
 #else
@@ -141,12 +157,6 @@ inline void transpose(Lanes* rows) {
     for (int i = 0; i < kLanes; ++i) rows[i] = load(plain[i]);
 }
 #endif
-
-inline float largest(Lanes v) {
-    float most = v[0];
-    for (int i = 1; i < kLanes; ++i) most = v[i] > most ? v[i] : most;
-    return most;
-}
 
 /// e^x for x <= 0, to 2e-7 relative; 0 below -87 and for -infinity.
 inline Lanes expOf(Lanes x) {
@@ -166,6 +176,29 @@ inline Lanes expOf(Lanes x) {
     return p * power;
 }
 
+/// 2^x for x <= 0, to 2e-7 relative; at most 2^-126 below that.
+inline Lanes exp2Of(Lanes x) {
+#if defined(ATLAS_AVX512_LANES)
+    const Lanes n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT);
+#else
+    x = larger(x, splat(-126.0f));
+    Lanes n;
+    const Lanes power = powerOfTwo(x, n);
+#endif
+    const Lanes r = x - n;
+    Lanes p = splat(1.326472701e-03f);
+    p = p * r + splat(9.671513003e-03f);
+    p = p * r + splat(5.550733747e-02f);
+    p = p * r + splat(2.402224208e-01f);
+    p = p * r + splat(6.931469776e-01f);
+    p = p * r + splat(1.0f);
+#if defined(ATLAS_AVX512_LANES)
+    return _mm512_scalef_ps(p, n);
+#else
+    return p * power;
+#endif
+}
+
 /// erf by a rational approximation (odd degree 13 over degree 8 on [-4, 4]); error below 4e-7.
 inline Lanes erfOf(Lanes x) {
     x = larger(smaller(x, splat(4.0f)), splat(-4.0f));
@@ -182,7 +215,13 @@ inline Lanes erfOf(Lanes x) {
     q = q * y + splat(-1.68282697438203e-03f);
     q = q * y + splat(-7.37332916720468e-03f);
     q = q * y + splat(-1.42647390514189e-02f);
+#if defined(ATLAS_AVX512_LANES)
+    // A division would take longer than all of the above: 14 bits of 1 / q, and Newton's step.
+    const Lanes inverse = _mm512_rcp14_ps(q);
+    return x * p * (inverse * (splat(2.0f) - q * inverse));
+#else
     return x * p / q;
+#endif
 }
 
 /// x / (1 + e^-x), with the exponential of what is below 0 alone.

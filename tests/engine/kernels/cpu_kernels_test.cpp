@@ -74,6 +74,56 @@ TEST_P(CpuKernelsTest, ProductMatchesPlainLoops) {
         }
 }
 
+/// In several parts of the inner dimension, each of which finds in c what the ones before left.
+TEST_P(CpuKernelsTest, ProductIsAddedToTheTotalAndLeavesTheRestAlone) {
+    const CpuKernels& kernels = *GetParam();
+    constexpr int64_t m = 31, wide = 80, between = 64;
+    constexpr int k = 1100, n = 48;
+    const auto a = randomFloats(m * k, 31), b = randomFloats(k * n, 32), bias = randomFloats(n, 33);
+    const auto before = randomFloats(m * wide, 34);
+    const auto packed = packPanels(b.data(), k, n, kernels.panel);
+    const auto pairs = packPairs(b.data(), k, n);
+    AlignedFloats scratch(productBf16Scratch(m, k));
+    for (const bool bf16 : {false, true}) {
+        if (bf16 && !kernels.productBf16) continue;
+        std::vector<float> total = before, c(m * between, NAN);
+        ProductTask task;
+        task.a[0] = a.data();
+        task.lda = k;
+        task.k = k;
+        task.b = packed.data();
+        task.pairs = pairs.data();
+        task.scratch = scratch.data();
+        task.c = c.data();
+        task.ldc = between;
+        task.total = total.data();
+        task.totalStride = wide;
+        task.m = m;
+        task.n = n;
+        task.bias = bias.data();
+        (bf16 ? kernels.productBf16 : kernels.product)(task);
+        for (size_t i = 0; i < m; ++i)
+            for (size_t j = 0; j < wide; ++j) {
+                double sum = before[i * wide + j];
+                if (j < n) {
+                    sum += bias[j];
+                    for (size_t x = 0; x < k; ++x) sum += double(a[i * k + x]) * b[x * n + j];
+                }
+                // Sums of 1100 products of about 1, each factor of bfloat16 within 2^-9.
+                ASSERT_NEAR(total[i * wide + j], sum,
+                            j >= n ? 0
+                            : bf16 ? 0.6
+                                   : 2e-4)
+                    << i << ' ' << j;
+            }
+    }
+    ProductTask nothing;  // no row: nothing is read or written
+    nothing.k = k;
+    nothing.n = n;
+    nothing.b = packed.data();
+    kernels.product(nothing);
+}
+
 float rounded(float x) {
     return at::tensor(x).to(at::kBFloat16).item<float>();
 }
@@ -226,14 +276,16 @@ TEST_P(CpuKernelsTest, ActivationsAreTheExactOnes) {
 struct AttentionCase {
     int queries, size;
     std::vector<int> keys;
-    int masked;  // 0: none, 1: some keys, 2: all keys of the first segment, 3: every key
+    int masked;     // 0: none, 1: some keys, 2: all keys of the first segment, 3: every key
+    int apart = 3;  // values between rows; 0: keys and values may be read where they lie
 };
 
 TEST_P(CpuKernelsTest, AttentionIsOneSoftmaxOverAllSegments) {
     const std::vector<AttentionCase> cases{
-        {64, 32, {64, 64}, 0}, {25, 20, {25}, 0},       {256, 64, {256, 256, 64}, 0},
-        {16, 32, {256}, 1},    {33, 8, {16, 9, 4}, 1},  {12, 24, {36, 16}, 2},
-        {5, 16, {7, 3}, 3},    {1, 128, {1, 2, 40}, 1},
+        {64, 32, {64, 64}, 0},    {25, 20, {25}, 0},       {256, 64, {256, 256, 64}, 0},
+        {16, 32, {256}, 1},       {33, 8, {16, 9, 4}, 1},  {12, 24, {36, 16}, 2},
+        {5, 16, {7, 3}, 3},       {1, 128, {1, 2, 40}, 1}, {64, 32, {64, 130}, 0, 0},
+        {17, 64, {300, 5}, 1, 0}, {9, 24, {20}, 0, 0},
     };
     unsigned seed = 20;
     for (const auto& c : cases) {
@@ -241,7 +293,7 @@ TEST_P(CpuKernelsTest, AttentionIsOneSoftmaxOverAllSegments) {
         for (int n : c.keys) all += n;
         const auto size = static_cast<size_t>(c.size), total = static_cast<size_t>(all),
                    queries = static_cast<size_t>(c.queries);
-        const size_t stride = size + 3;
+        const size_t stride = size + static_cast<size_t>(c.apart);
         const auto q = randomFloats(queries * stride, ++seed);
         auto k = randomFloats(total * stride, ++seed);
         const auto v = randomFloats(total * stride, ++seed);
