@@ -40,9 +40,10 @@ void addEngineOptions(CLI::App& command, EngineArguments& engine) {
         ->check(CLI::Range(0, 1024));
 }
 
-void addMemoryOption(CLI::App& command, EngineArguments& engine) {
-    command.add_option("--memory", engine.memory,
-                       "What a whole-image run may take, e.g. 4G; more goes to a scratch file");
+void addMemoryOption(CLI::App& command, EngineArguments& engine,
+                     const std::string& what =
+                         "What a whole-image run may take, e.g. 4G; more goes to a scratch file") {
+    command.add_option("--memory", engine.memory, what);
 }
 
 void addCommands(CLI::App& app, AllArguments& a, int& code) {
@@ -137,6 +138,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     train->add_option("--start", a.train.start, "Model whose weights to begin with");
     a.train.engine.precision.clear();
     addEngineOptions(*train, a.train.engine);
+    addMemoryOption(*train, a.train.engine,
+                    "What the program may take, e.g. 4G; a plan that needs more is refused");
     train->add_flag("--json", a.train.json, "One JSON object an epoch");
     onCall(train, a.train, runTrain, code);
 
@@ -146,6 +149,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
         ->required();
     eval->add_option("--size", a.eval.size, "Side of the contexts in pixels; default: the model's");
     addEngineOptions(*eval, a.eval.engine);
+    addMemoryOption(*eval, a.eval.engine,
+                    "What the program may take, e.g. 4G: so many contexts at once");
     eval->add_option("--record", a.eval.record,
                      "Write the result under this name into the model's training record");
     eval->add_flag("--trust-model", a.eval.trustModel, "As for classify");

@@ -50,12 +50,18 @@ void printProgress(const engine::TrainingProgress& p, bool json) {
     std::fflush(stdout);
 }
 
+/// 0: no limit, since none was given.
+int64_t memoryOf(const EngineArguments& engine) {
+    return engine.memory.empty() ? 0 : parseMemory(engine.memory);
+}
+
 }  // namespace
 
 int runTrain(const TrainArguments& arguments) {
     engine::setThreads(arguments.engine.threads);
     auto plan = engine::TrainingPlan::load(arguments.config);
     plan.options.device = arguments.engine.device;
+    plan.options.memoryBytes = memoryOf(arguments.engine);
     if (!arguments.engine.precision.empty()) plan.options.precision = arguments.engine.precision;
     const auto data = engine::openDataset(arguments.data, plan.model.patchSizePx);
     std::unique_ptr<engine::Dataset> validation;
@@ -85,7 +91,7 @@ int runEval(const EvalArguments& arguments) {
     const auto data = engine::openDataset(arguments.data, side);
     const auto result = engine::evaluateModel(
         modelDir, *data, side, optionsOf(modelDir, arguments.engine, arguments.trustModel),
-        interruptToken());
+        interruptToken(), memoryOf(arguments.engine));
     auto json = result.toJson();
     json["data"] = arguments.data;
     json["context_px"] = side;

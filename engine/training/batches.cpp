@@ -4,9 +4,7 @@
 #include <algorithm>
 
 namespace atlas::engine {
-namespace {
-constexpr size_t kBatchesAhead = 3;
-}
+namespace {}
 
 std::vector<BatchPlan> planBatches(const BatchRequest& request) {
     std::vector<int64_t> sides{request.side};

@@ -14,6 +14,8 @@
 
 namespace atlas::engine {
 
+inline constexpr size_t kBatchesAhead = 3;  // ready, besides the one that is used
+
 struct Batch {
     std::vector<float> pixels;  ///< [n, 3, side, side], normalised
     std::vector<int64_t> labels;

@@ -13,6 +13,7 @@
 #include "engine/nn/safetensors.h"
 #include "engine/training/batches.h"
 #include "engine/training/evaluate_network.h"
+#include "engine/training/largest_batch.h"
 
 namespace atlas::engine {
 namespace {
@@ -30,10 +31,24 @@ Evaluation begin(const ModelConfig& model, const Dataset& data) {
     return result;
 }
 
+/// Contexts at once, at most `most`; a few are classified for a trial.
+size_t contextsWithin(int64_t memoryBytes, size_t most, int64_t side,
+                      const std::function<void(int64_t images)>& work) {
+    most = std::max<size_t>(most, 1);
+    if (memoryBytes <= 0) return most;
+    const LargestBatch batch = largestBatch(memoryBytes, static_cast<int64_t>(most), work);
+    if (batch.images == 0)
+        throw ModelError("one context of " + std::to_string(side) + " pixels takes " +
+                         memoryText(batch.tooManyBytes) + " with all that is loaded, but only " +
+                         memoryText(memoryBytes) + " are allowed");
+    return static_cast<size_t>(batch.images);
+}
+
 /// Sister networks and exported models: they take contexts of their own size alone.
 Evaluation evaluateClassifier(const std::filesystem::path& modelDir, const Dataset& data,
                               int64_t side, const std::vector<int>& labelMap,
-                              const ClassifierOptions& options, const std::stop_token& stop) {
+                              const ClassifierOptions& options, const std::stop_token& stop,
+                              int64_t memoryBytes) {
     const auto classifier = Classifier::open(modelDir, options);
     const ModelConfig& model = classifier->config();
     if (side > 0 && side != model.patchSizePx)
@@ -45,12 +60,19 @@ Evaluation evaluateClassifier(const std::filesystem::path& modelDir, const Datas
     if (model.segmentSide > 0)
         throw ModelError(modelDir.string() +
                          ": it gives a class for every pixel, the data one for every image");
+    const size_t batch = contextsWithin(
+        memoryBytes, std::min(data.size(), kBatch), model.patchSizePx, [&](int64_t images) {
+            const auto pixels = static_cast<size_t>(model.patchSizePx * model.patchSizePx);
+            const ContextPixels white{std::vector<uint8_t>(4 * pixels, 255)};
+            classifier->classify(std::vector(static_cast<size_t>(images), white), false);
+        });
+    result.batch = static_cast<int64_t>(batch);
     const auto start = std::chrono::steady_clock::now();
     int64_t seen = 0;
-    for (size_t first = 0; first < data.size() && !stop.stop_requested(); first += kBatch) {
+    for (size_t first = 0; first < data.size() && !stop.stop_requested(); first += batch) {
         std::vector<ContextPixels> contexts;
         std::vector<Sample> samples;
-        for (size_t i = first; i < std::min(data.size(), first + kBatch); ++i) {
+        for (size_t i = first; i < std::min(data.size(), first + batch); ++i) {
             samples.push_back(data.sample(i, 0, model.patchSizePx));
             contexts.push_back(middleOf(samples.back().image, model.patchSizePx));
         }
@@ -100,13 +122,21 @@ void Evaluation::add(int truth, int predicted, double share) {
 
 Evaluation evaluateNetwork(const LogitsOf& network, const ModelConfig& model, const Dataset& data,
                            int64_t side, const std::vector<int>& labelMap,
-                           const std::stop_token& stop) {
+                           const std::stop_token& stop, int64_t memoryBytes) {
     const at::NoGradGuard noGradient;
     Evaluation result = begin(model, data);
     BatchRequest request;
     request.order.resize(data.size());
     std::iota(request.order.begin(), request.order.end(), size_t{0});
-    request.batch = side > 1024 ? 1 : side > 512 ? 4 : 32;
+    const auto all = static_cast<int64_t>(data.size());
+    const size_t most = std::min<size_t>(data.size(), side > 1024 ? 1 : side > 512 ? 4 : 32);
+    request.batch = contextsWithin(memoryBytes, most, side, [&](int64_t images) {
+        // The loader holds a few batches more.
+        const int64_t batches = std::min<int64_t>(kBatchesAhead + 1, (all + images - 1) / images);
+        const at::Tensor waiting = at::ones({batches, images, 3, side, side});
+        network(at::ones({images, 3, side, side}));
+    });
+    result.batch = static_cast<int64_t>(request.batch);
     request.side = static_cast<int>(side);
     request.mean = model.mean;
     request.std = model.std;
@@ -150,7 +180,8 @@ json Evaluation::toJson() const {
     json result = {{"samples", count},          {"accuracy", accuracy()},
                    {"accuracy_95", interval},   {"seconds_per_sample", secondsPerSample},
                    {"class_names", classNames}, {"per_class", json::object()},
-                   {"device", device},          {"confusion", confusion}};
+                   {"device", device},          {"contexts_at_once", batch},
+                   {"confusion", confusion}};
     for (size_t i = 0; i < classNames.size(); ++i)
         result["per_class"][classNames[i]] = classAccuracy(i);
     if (mixedCount)
@@ -175,7 +206,8 @@ std::array<double, 2> wilsonInterval(int64_t right, int64_t count) {
 }
 
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data, int64_t side,
-                         const ClassifierOptions& options, std::stop_token stop) {
+                         const ClassifierOptions& options, std::stop_token stop,
+                         int64_t memoryBytes) {
     const ModelConfig model = loadModelConfig(modelDir);
     std::vector<int> map;
     for (const auto& name : data.classNames()) {
@@ -185,7 +217,8 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
                              "\" of the data");
         map.push_back(static_cast<int>(found - model.classNames.begin()));
     }
-    if (!model.isAtlas()) return evaluateClassifier(modelDir, data, side, map, options, stop);
+    if (!model.isAtlas())
+        return evaluateClassifier(modelDir, data, side, map, options, stop, memoryBytes);
     const DeviceChoice choice = chooseDevice(options.device);
     const bool bf16 = useBfloat16(options.precision);
     Atlas network(model.network, loadWeights(modelDir / "model.safetensors", choice.device));
@@ -197,8 +230,8 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
         const Autocast autocast(bf16, choice.device.type());
         return network.forward(images.to(choice.device), {}, {}, nullptr);
     };
-    Evaluation result =
-        evaluateNetwork(logits, model, data, side > 0 ? side : model.patchSizePx, map, stop);
+    Evaluation result = evaluateNetwork(logits, model, data, side > 0 ? side : model.patchSizePx,
+                                        map, stop, memoryBytes);
     result.device = choice.reason + (bf16 ? ", bfloat16" : ", float32");
     return result;
 }

@@ -24,9 +24,9 @@ ContextPixels middleOf(const io::RasterBlock& image, int64_t side);
 using LogitsOf = std::function<at::Tensor(const at::Tensor& images)>;
 
 /// Classifies every sample of `data`, `side` px large; `labelMap` turns its labels into the
-/// model's.
+/// model's. `memoryBytes`: as for evaluateModel().
 Evaluation evaluateNetwork(const LogitsOf& network, const ModelConfig& model, const Dataset& data,
                            int64_t side, const std::vector<int>& labelMap,
-                           const std::stop_token& stop);
+                           const std::stop_token& stop, int64_t memoryBytes = 0);
 
 }  // namespace atlas::engine

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <numeric>
@@ -22,6 +23,7 @@
 #include "engine/nn/safetensors.h"
 #include "engine/training/batches.h"
 #include "engine/training/evaluate_network.h"
+#include "engine/training/largest_batch.h"
 #include "engine/training/optimiser.h"
 
 namespace atlas::engine {
@@ -177,6 +179,7 @@ class Session {
     }
 
     bool run(const std::stop_token& stop, const Trainer::Report& report) {
+        if (plan_.options.memoryBytes > 0) checkMemory();
         start_ = Clock::now();
         firstEpoch_ = state_.epoch;
         steps_ = static_cast<int64_t>(planBatches(request(0)).size());
@@ -191,6 +194,42 @@ class Session {
     }
 
   private:
+    /// Trains on blank batches, each of the plan's sizes, and forgets what they did.
+    void checkMemory() {
+        std::map<int64_t, int64_t> largest;  // contexts of a batch, by side
+        for (const BatchPlan& batch : planBatches(request(0)))
+            largest[batch.side] =
+                std::max(largest[batch.side], static_cast<int64_t>(batch.last - batch.first));
+        StateDict kept;
+        for (const auto& [name, tensor] : state_.weights)
+            if (!tensor.requires_grad()) kept[name] = tensor.clone();
+        const int64_t bytes = plan_.options.memoryBytes;
+        for (const auto& [side, images] : largest) {
+            const LargestBatch found = largestBatch(bytes, images, [&](int64_t count) {
+                const at::Tensor waiting = at::ones({kBatchesAhead + 1, count, 3, side, side});
+                stepOn(at::ones({count, 3, side, side}),
+                       at::ones({count, plan_.model.network.numClasses}));
+            });
+            if (found.images < images)
+                throw ModelError(
+                    "batches of " + std::to_string(images) + " contexts of " +
+                    std::to_string(side) + " pixels take more than the " + memoryText(bytes) +
+                    " that are allowed (" + std::to_string(found.tooMany) + " take about " +
+                    memoryText(found.tooManyBytes) +
+                    (found.images > 0
+                         ? ", " + std::to_string(found.images) + " take " + memoryText(found.bytes)
+                         : "") +
+                    "): allow more, or set a smaller \"batch\" in the plan");
+        }
+        const at::NoGradGuard noGradient;
+        for (auto& [name, tensor] : state_.weights) {
+            if (tensor.requires_grad())
+                tensor.mutable_grad() = at::Tensor();
+            else
+                tensor.copy_(kept.at(name));
+        }
+    }
+
     double learningRate(double epoch) const {
         const auto& o = plan_.options;
         if (epoch < o.warmupEpochs) return o.learningRate * epoch / o.warmupEpochs;
@@ -267,12 +306,17 @@ class Session {
             images = images * share + images.index_select(0, other) * (1 - share);
             targets = targets * share + targets.index_select(0, other) * (1 - share);
         }
+        return stepOn(images, targets);
+    }
+
+    /// Adds to the gradients; the loss.
+    double stepOn(const at::Tensor& images, const at::Tensor& targets) {
         at::Tensor logits;
         {
             const Autocast autocast(bf16_, choice_.device.type());
             ForwardMode mode;
             mode.training = true;
-            mode.dropPath = o.dropPath;
+            mode.dropPath = plan_.options.dropPath;
             logits = network_.forward(images.to(choice_.device), {}, {}, nullptr, mode);
         }
         const at::Tensor loss =

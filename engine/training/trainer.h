@@ -33,6 +33,7 @@ struct TrainingOptions {
     uint64_t seed = 1;
     std::string precision = "auto";  ///< auto, fp32 or bf16; auto: bf16 where the device has it
     std::string device = "auto";     ///< auto, cpu, cuda or cuda:N; not part of a plan file
+    int64_t memoryBytes = 0;  ///< resident, of the whole process; 0: no limit; not part of a plan
     AugmentOptions augment;
     std::vector<int64_t> contextSizes;  ///< px, besides patch_size_pixels; drawn batch by batch
 };
@@ -63,6 +64,8 @@ class Trainer {
     Trainer(TrainingPlan plan, const Dataset& data, const Dataset* validation,
             std::filesystem::path out, std::filesystem::path start = {});
 
+    /// Throws ModelError before the first step where batches of the plan take more memory than
+    /// allowed: a smaller batch would learn something else.
     /// True when finished; false when stopped (the checkpoint of the last epoch is kept).
     /// Writes `out`/config.json and model.safetensors at the end of every epoch.
     bool run(std::stop_token stop, const Report& report);
@@ -79,6 +82,7 @@ struct Evaluation {
     std::vector<bool> arrangementOnly;
     std::vector<std::vector<int64_t>> confusion;  ///< [truth][prediction], contexts of clear truth
     int64_t count = 0, right = 0;
+    int64_t batch = 0;                       ///< contexts at once, at most
     int64_t mixedCount = 0, mixedRight = 0;  ///< contexts below 60 % of one class, apart
     double secondsPerSample = 0;
     std::string device;  ///< where, why, and in which precision
@@ -99,9 +103,10 @@ std::array<double, 2> wilsonInterval(int64_t right, int64_t count);
 
 /// Classifies every sample of `data` with the model folder, as contexts of `side` px (0: those that
 /// it was made for; networks other than Atlas take no others). Class names are matched by name;
-/// throws ModelError where they differ.
+/// throws ModelError where they differ. `memoryBytes`: resident, of the whole process; as many
+/// contexts at once as stay within it, ModelError where one does not; 0: no limit.
 Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& data,
                          int64_t side = 0, const ClassifierOptions& options = {},
-                         std::stop_token stop = {});
+                         std::stop_token stop = {}, int64_t memoryBytes = 0);
 
 }  // namespace atlas::engine

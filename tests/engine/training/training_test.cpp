@@ -8,9 +8,11 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include "engine/nn/backbones/backbone.h"
+#include "engine/nn/machine.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/safetensors.h"
 #include "engine/training/evaluate_network.h"
+#include "engine/training/largest_batch.h"
 #include "engine/training/trainer.h"
 #include "tests/support/temporary_folder.h"
 
@@ -140,6 +142,65 @@ TEST(Evaluate, SisterNetworksAnswerAsTheirClassifierDoes) {
     EXPECT_EQ(result.confusion[0][0] + result.confusion[0][1], 8);
     EXPECT_GT(result.secondsPerSample, 0);
     EXPECT_THROW(evaluateModel(folder.path() / "model", *data, 128), ModelError);
+    // As many at once as memory allows; the answers stay.
+    const Evaluation roomy = evaluateModel(folder.path() / "model", *data, 0, {}, {}, 64LL << 30);
+    EXPECT_EQ(roomy.right, right);
+    EXPECT_EQ(roomy.batch, result.batch);
+    EXPECT_THROW(evaluateModel(folder.path() / "model", *data, 0, {}, {}, 1 << 20), ModelError);
+}
+
+TEST(LargestBatch, IsFoundWithoutGoingBeyondTheMemory) {
+    if (processMemory("VmHWM") == 0) GTEST_SKIP() << "SKIPPED: no /proc here";
+    constexpr int64_t image = 48 << 20;
+    int64_t most = 0;
+    const auto work = [&](int64_t images) {
+        most = std::max(most, images);
+        const std::vector<char> touched(static_cast<size_t>(images * image), 1);
+        ASSERT_EQ(touched.back(), 1);
+    };
+    forgetPeakMemory();
+    const int64_t rest = processMemory("VmRSS");
+    const LargestBatch found = largestBatch(rest + 5 * image, 32, work);
+    EXPECT_EQ(found.images, 4);
+    EXPECT_EQ(found.tooMany, 8);
+    EXPECT_EQ(most, 4);  // 8 was foreseen, not tried
+    EXPECT_LE(found.bytes, rest + 5 * image);
+    EXPECT_GT(found.tooManyBytes, rest + 7 * image);
+    const LargestBatch all = largestBatch(rest + 100 * image, 6, work);
+    EXPECT_EQ(all.images, 6);
+    EXPECT_EQ(all.tooMany, 0);
+    const LargestBatch none = largestBatch(rest / 2, 6, work);
+    EXPECT_EQ(none.images, 0);
+    EXPECT_EQ(none.tooMany, 1);
+    EXPECT_EQ(memoryText(812LL << 20), "812 MiB");
+    EXPECT_EQ(memoryText(4608LL << 20), "4.5 GiB");
+}
+
+TEST(Trainer, RefusesAPlanThatTakesMoreMemoryThanAllowed) {
+    const test::TemporaryFolder folder;
+    writeImages(folder.path() / "data");
+    const auto data = openDataset((folder.path() / "data").string(), 64);
+    auto plan = tinyPlan(folder.path() / "plan.json", 1);
+    plan.options.memoryBytes = 1 << 20;
+    const auto nothing = [](const TrainingProgress&) {};
+    try {
+        Trainer(plan, *data, nullptr, folder.path() / "none").run({}, nothing);
+        FAIL();
+    } catch (const ModelError& error) {
+        EXPECT_NE(std::string(error.what()).find("batches of 4 contexts of 64 pixels"),
+                  std::string::npos)
+            << error.what();
+    }
+    EXPECT_FALSE(fs::exists(folder.path() / "none/model.safetensors"));
+    // Where it fits, the trial leaves no trace in what is learnt.
+    const auto weights = [&](int64_t memory) {
+        plan.options.memoryBytes = memory;
+        const fs::path out = folder.path() / std::to_string(memory);
+        Trainer(plan, *data, nullptr, out).run({}, nothing);
+        std::ifstream file(out / "model.safetensors", std::ios::binary);
+        return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    EXPECT_EQ(weights(0), weights(64LL << 30));
 }
 
 TEST(Trainer, LearnsWithExternalAttention) {
