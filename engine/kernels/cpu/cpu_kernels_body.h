@@ -97,9 +97,9 @@ ATLAS_INLINE void productBlock(const ProductTask& t, const InnerRange& range, in
                 fetchAhead(total + i * t.totalStride + j);
     // Five rows are reached from each of three pointers, so that addresses need few registers.
     const int64_t step = t.lda * static_cast<int64_t>(sizeof(float));
-    const char* near = reinterpret_cast<const char*>(t.a[range.row] + m * t.lda + range.first);
-    const char* middle = near + 5 * step;
-    const char* far = near + 10 * step;
+    const char* row0 = reinterpret_cast<const char*>(t.a[range.row] + m * t.lda + range.first);
+    const char* row5 = row0 + 5 * step;
+    const char* row10 = row0 + 10 * step;
     const int64_t three = 3 * step;
     const float* ahead = range.ahead;
 #pragma GCC unroll 2
@@ -111,16 +111,16 @@ ATLAS_INLINE void productBlock(const ProductTask& t, const InnerRange& range, in
         ahead += range.aheadStep;
 #pragma GCC unroll 16
         for (int i = 0; i < Rows; ++i) {
-            const char* from = i < 5 ? near : i < 10 ? middle : far;
+            const char* from = i < 5 ? row0 : i < 10 ? row5 : row10;
             const int line = i % 5;
             const Lanes x =
                 splat(*reinterpret_cast<const float*>(from + (line == 3 ? three : line * step)));
 #pragma GCC unroll 2
             for (int j = 0; j < Columns; ++j) sums[i][j] += x * w[j];
         }
-        near += sizeof(float);
-        middle += sizeof(float);
-        far += sizeof(float);
+        row0 += sizeof(float);
+        row5 += sizeof(float);
+        row10 += sizeof(float);
     }
     if (joins) {
 #pragma GCC unroll 16
