@@ -4,7 +4,6 @@
 #include <algorithm>
 
 namespace atlas::engine {
-namespace {}
 
 std::vector<BatchPlan> planBatches(const BatchRequest& request) {
     std::vector<int64_t> sides{request.side};
