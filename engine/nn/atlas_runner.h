@@ -16,7 +16,6 @@
 
 #include "engine/nn/atlas.h"
 #include "engine/nn/attention_flow.h"
-#include "engine/nn/cpu_stem.h"
 
 namespace atlas::engine {
 
@@ -92,11 +91,9 @@ class AtlasRunner {
                            const RunnerRequest& request) const;
 
     const AtlasConfig& config() const;
-    const CpuStem& stem() const;
 
   private:
     class Impl;
-    class Pass;
     RunnerOutput runSideBySide(const RunnerInput& input, const RunnerRequest& request,
                                const RunnerOptions& options, int64_t threads) const;
     std::unique_ptr<Impl> impl_;

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cmath>
+#include <limits>
 
 #include "engine/nn/model_error.h"
 
@@ -12,113 +13,114 @@ namespace atlas::engine {
 namespace {
 
 constexpr float kNormEps = 1e-5f;
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr int64_t kRowsPerThread = 512;    // tokens of a call, at least
 constexpr int64_t kChunkFloats = 1 << 20;  // of one buffer of a call, at least
 constexpr int64_t kRowsTogether = 256;     // tokens that one thread takes at a time
 
-std::string pairName(const AttentionRecord& record, const char* what, int64_t q, int64_t k) {
-    return record.prefix + "attention." + what + ".q" + std::to_string(record.first + q) + ".k" +
-           std::to_string(record.first + k);
-}
-
-/// The raster map of that name, made at its first use.
-float* mapOf(Trace& trace, const std::string& name, const TokenScale& layout) {
-    auto& map = trace[name];
-    const auto& g = layout.geometry;
-    const auto images = static_cast<int64_t>(layout.map.size()) / (g.side * g.side);
-    if (!map.defined()) map = at::zeros({images, g.side, g.side}, at::kFloat);
-    return map.data_ptr<float>();
-}
-
-/// Maps of what scale `i` looks at: they exist even where nobody looks.
-void makeMaps(const AttentionRecord& record, const std::vector<RunningScale>& scales, size_t i) {
-    const auto q = static_cast<int64_t>(i);
-    for (size_t t = i; t < scales.size(); ++t) {
-        const auto k = static_cast<int64_t>(t);
-        mapOf(*record.trace, pairName(record, "mass", q, k), *scales[i].layout);
-        mapOf(*record.trace, pairName(record, "received", q, k), *scales[t].layout);
-    }
-}
-
-/// Place in a raster map of a window's token.
-int64_t placeOf(const TokenScale& layout, int64_t slot, int64_t token) {
-    const auto& g = layout.geometry;
-    const auto& w = layout.windows[static_cast<size_t>(slot)];
-    return (w.image * g.side + w.row * g.window + token / g.window) * g.side + w.column * g.window +
-           token % g.window;
-}
-
-void addMap(const TokenScale& layout, int64_t slot, const float* values, float* map) {
-    for (int64_t t = 0; t < layout.tokens(); ++t) map[placeOf(layout, slot, t)] += values[t];
-}
-
 }  // namespace
 
-PackedBlock::PackedBlock(const AtlasBlock& block, int64_t dim, const CpuKernels& kernels, bool bf16)
-    : heads_(block.heads()), dim_(dim) {
-    for (const auto& w : block.sets()) {
-        Set set;
-        set.q = PackedLinear::pack(w.q, &w.normQ, kernels, 1, bf16);
-        if (!block.memory()) set.kv = PackedLinear::pack(w.kv, &w.normKv, kernels, 2, bf16);
-        set.proj = PackedLinear::pack(w.proj, nullptr, kernels, 1, bf16);
-        set.fc1 = PackedLinear::pack(w.fc1, &w.norm2, kernels, 1, bf16);
-        set.fc2 = PackedLinear::pack(w.fc2, nullptr, kernels, 1, bf16);
-        set.position0 = w.position0;
-        set.position2 = w.position2;
-        sets_.push_back(std::move(set));
-    }
-    if (const auto& memory = block.memory())
-        memory_ = {PackedLinear::pack(memory->keys, nullptr, kernels),
-                   PackedLinear::pack(memory->values, nullptr, kernels),
-                   memory->keys.weight.size(0)};
-}
-
-const float* PackedBlock::position(size_t scale, int64_t side) const {
-    const std::lock_guard lock(positions_->mutex);
-    auto& kept = positions_->entries[{std::min(scale, sets_.size() - 1), side}];
-    if (kept.count() == 0) {
-        const auto& w = set(scale);
-        const at::Tensor p =
-            positionEmbedding(w.position0, w.position2, side).to(at::kCPU, at::kFloat).contiguous();
-        const int64_t stride = paddedChannels(dim_);
-        kept = AlignedFloats(side * side * stride);
-        for (int64_t t = 0; t < side * side; ++t)
-            std::copy_n(p.const_data_ptr<float>() + t * dim_, dim_, kept.data() + t * stride);
-    }
-    return kept.data();
-}
-
-double PackedBlock::flopsPerToken(size_t scale) const {
-    const auto& w = set(scale);
-    double flops = 0;
-    for (const auto* layer : {&w.q, &w.kv, &w.proj, &w.fc1, &w.fc2})
-        flops += 2.0 * static_cast<double>(layer->in * layer->out);
-    return flops;
-}
-
-int64_t PackedBlock::bytes() const {
-    size_t bytes = 0;
-    for (const auto& w : sets_)
-        for (const auto* layer : {&w.q, &w.kv, &w.proj, &w.fc1, &w.fc2})
-            bytes += (layer->weights.size() + layer->bias.size()) * sizeof(float) +
-                     layer->pairs.size() * sizeof(uint16_t);
-    return static_cast<int64_t>(bytes);
-}
-
-BlockRunner::BlockRunner(const CpuKernels& kernels, int64_t dim, int64_t ratio,
-                         WindowMapping mapping)
+BlockRunner::BlockRunner(const CpuKernels& kernels, const PackedStages& stages,
+                         const AtlasConfig& config)
     : kernels_(kernels),
-      dim_(dim),
-      stride_(paddedChannels(dim)),
-      ratio_(ratio),
-      mapping_(mapping) {}
+      stages_(stages),
+      dim_(config.dim),
+      stride_(paddedChannels(config.dim)),
+      ratio_(config.poolRatio),
+      mapping_(config.mapping) {}
 
-int64_t BlockRunner::windowsAtOnce(const TokenScale& scale) const {
+int64_t BlockRunner::hostBytes(const std::vector<TokenScale>& layouts) const {
+    int64_t tokens = 0;
+    for (size_t s = 1; s < layouts.size(); ++s) tokens += layouts[s].slots() * layouts[s].tokens();
+    return 4 * tokens * stride_ * static_cast<int64_t>(sizeof(float));
+}
+
+void BlockRunner::begin(const std::vector<TokenScale>& layouts, float* finest) {
+    scales_.clear();
+    for (const TokenScale& layout : layouts) {
+        Scale scale;
+        scale.layout = &layout;
+        const int64_t floats = layout.slots() * layout.tokens() * stride_;
+        if (!scales_.empty()) {
+            scale.own = AlignedFloats(floats);
+            scale.pooled = AlignedFloats(floats);
+        }
+        scale.tokens = scales_.empty() ? finest : scale.own.data();
+        scales_.push_back(std::move(scale));
+    }
+}
+
+void BlockRunner::dropFinest() {
+    scales_.erase(scales_.begin());
+    scales_[0].pooled = AlignedFloats();
+    scales_[0].shared = AlignedFloats();
+}
+
+int64_t BlockRunner::windowsAtOnce(size_t i) const {
     const int64_t threads = at::get_num_threads();
     const int64_t tokens = std::max(kRowsPerThread * threads, kChunkFloats / stride_);
-    const int64_t windows = std::max<int64_t>(1, tokens / scale.tokens());
+    const int64_t windows = std::max<int64_t>(1, tokens / scales_[i].layout->tokens());
     const int64_t shared = 2 * threads;  // so that a slow thread finds a fast one to help it
     return (windows + shared - 1) / shared * shared;
+}
+
+void placeTokens(const TokenScale& layout, int64_t image, int64_t row, int64_t column,
+                 const at::Tensor& tokens, float* windows, int64_t stride) {
+    const int64_t w = layout.geometry.window, n = layout.geometry.side, dim = tokens.size(2);
+    for (int64_t r = 0; r < tokens.size(0); ++r)
+        for (int64_t c = 0; c < tokens.size(1); ++c) {
+            const int64_t y = row + r, x = column + c;
+            if (!layout.map[static_cast<size_t>((image * n + y) * n + x)]) continue;
+            const int64_t slot = layout.slot(image, y / w, x / w);
+            float* to = windows + (slot * layout.tokens() + y % w * w + x % w) * stride;
+            std::copy_n(
+                tokens.const_data_ptr<float>() + r * tokens.stride(0) + c * tokens.stride(1), dim,
+                to);
+            std::fill(to + dim, to + stride, 0.0f);
+        }
+}
+
+void BlockRunner::place(int64_t image, int64_t row, int64_t column, const at::Tensor& tokens) {
+    placeTokens(*scales_[0].layout, image, row, column, tokens, scales_[0].tokens, stride_);
+}
+
+void BlockRunner::poolTokens(size_t i, int64_t from, int64_t to) {
+    pool(i, nullptr, scales_[i + 1].tokens, from, to);
+}
+
+void BlockRunner::pool(BlockId block, size_t i, int64_t from, int64_t to) {
+    pool(i, positionBefore(packed(block), i), scales_[i + 1].pooled.data(), from, to);
+}
+
+void BlockRunner::enter(BlockId block, size_t i) {
+    Scale& scale = scales_[i];
+    const TokenScale& layout = *scale.layout;
+    const float* p = packed(block).position(i, layout.geometry.window);
+    const int64_t each = layout.tokens() * stride_;
+    at::parallel_for(0, layout.slots(), 4, [&](int64_t begin, int64_t end) {
+        for (int64_t slot = begin; slot < end; ++slot) {
+            float* x = scale.tokens + slot * each;
+            kernels_.add(x, each, p, each, x, each, 1, each);
+            kernels_.add(x, each, scale.pooled.data() + slot * each, each, x, each, 1, each);
+        }
+    });
+    clearInvalid(i);
+}
+
+at::Tensor BlockRunner::tokens(size_t i, int64_t from, int64_t to) const {
+    const int64_t tokens = scales_[i].layout->tokens();
+    return at::from_blob(scales_[i].tokens + from * tokens * stride_, {to - from, tokens, dim_},
+                         {tokens * stride_, stride_, 1}, at::TensorOptions().dtype(at::kFloat));
+}
+
+void BlockRunner::save(size_t i, int64_t from, int64_t to, float* out) const {
+    const int64_t each = scales_[i].layout->tokens() * stride_;
+    std::copy_n(scales_[i].tokens + from * each, (to - from) * each, out);
+}
+
+void BlockRunner::load(size_t i, int64_t from, int64_t to, const float* in) {
+    const int64_t each = scales_[i].layout->tokens() * stride_;
+    std::copy_n(in, (to - from) * each, scales_[i].tokens + from * each);
 }
 
 /// Calls `work` for equal runs of rows, a few for each thread, each small enough for the cache.
@@ -130,34 +132,34 @@ void BlockRunner::split(int64_t rows, int64_t hidden,
 /// Windows that share nothing but their parents are shared out among the threads, which then wait
 /// for each other once instead of three times, and whose own buffers stay in the cache. What is
 /// recorded needs the products of all windows at once.
-void BlockRunner::topDown(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
-                          int64_t from, int64_t to, const float* source, const float* position,
+void BlockRunner::topDown(BlockId id, size_t i, int64_t from, int64_t to, const float* source,
                           const AttentionRecord& record) {
+    const PackedBlock& block = packed(id);
+    const float* position = positionBefore(block, i);
     const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-    const int64_t together = std::max<int64_t>(1, kRowsTogether / scales[i].layout->tokens());
+    const int64_t together = std::max<int64_t>(1, kRowsTogether / scales_[i].layout->tokens());
     const int64_t groups = (to - from + together - 1) / together;
     const bool recorded = record.maps || record.probe || record.flow;
     const bool even = groups % threads == 0 || groups >= 4 * threads;
     if (recorded || threads == 1 || !even)
-        return topDownOf(buffers_[0], block, scales, i, from, to, source, position, record);
+        return topDownOf(buffers_[0], block, i, from, to, source, position, record);
     buffers_.resize(std::max(buffers_.size(), static_cast<size_t>(threads)));
     std::atomic<int64_t> next{0};
     at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t)
             for (int64_t g = next++; g < groups; g = next++)
-                topDownOf(buffers_[static_cast<size_t>(t)], block, scales, i, from + g * together,
+                topDownOf(buffers_[static_cast<size_t>(t)], block, i, from + g * together,
                           std::min(to, from + (g + 1) * together), source, position, record);
     });
 }
 
-void BlockRunner::topDownOf(Buffers& buffers, const PackedBlock& block,
-                            std::vector<RunningScale>& scales, size_t i, int64_t from, int64_t to,
-                            const float* source, const float* position,
+void BlockRunner::topDownOf(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from,
+                            int64_t to, const float* source, const float* position,
                             const AttentionRecord& record) {
-    const TokenScale& layout = *scales[i].layout;
+    const TokenScale& layout = *scales_[i].layout;
     const auto& set = block.set(i);
     const int64_t tokens = layout.tokens(), rows = (to - from) * tokens;
-    float* x = scales[i].tokens + from * tokens * stride_;
+    float* x = scales_[i].tokens + from * tokens * stride_;
     const float* read = source ? source + from * tokens * stride_ : x;
     buffers.query.atLeast(rows * stride_);
     buffers.keyValue.atLeast(rows * 2 * stride_);
@@ -183,21 +185,20 @@ void BlockRunner::topDownOf(Buffers& buffers, const PackedBlock& block,
                          2 * stride_, count);
     });
     if (block.memory())
-        recall(buffers, block, scales, i, from, to, record);
+        recall(buffers, block, i, from, to, record);
     else
-        lookAround(buffers, block, scales, i, from, to, record);
+        lookAround(buffers, block, i, from, to, record);
     finish(set, x, buffers.attended.data(), rows);
-    clearInvalid(layout, scales[i].tokens, from, to);
+    clearInvalid(i, from, to);
 }
 
 /// Attention of the windows' queries to their own window and its parents.
-void BlockRunner::lookAround(Buffers& buffers, const PackedBlock& block,
-                             const std::vector<RunningScale>& scales, size_t i, int64_t from,
+void BlockRunner::lookAround(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from,
                              int64_t to, const AttentionRecord& record) {
-    const TokenScale& layout = *scales[i].layout;
+    const TokenScale& layout = *scales_[i].layout;
     const int64_t tokens = layout.tokens();
     std::vector<AttentionTask> tasks;
-    std::vector<std::vector<KeySource>> sources;
+    Sources sources;
     int64_t keysEach = 0;
     for (int64_t slot = from; slot < to; ++slot) {
         const auto& window = layout.windows[static_cast<size_t>(slot)];
@@ -211,16 +212,16 @@ void BlockRunner::lookAround(Buffers& buffers, const PackedBlock& block,
         task.segment[task.segments++] = {own, own + stride_, 2 * stride_, static_cast<int>(tokens),
                                          layout.validOf(slot)};
         std::vector<KeySource> seen{{i, slot}};
-        for (size_t t = scales.size() - 1; t > i; --t) {
-            if (record.first + static_cast<int64_t>(t) == record.scaleOff) continue;
-            const TokenScale& coarse = *scales[t].layout;
+        for (size_t t = scales_.size() - 1; t > i; --t) {
+            if (record.isOff(static_cast<int64_t>(t))) continue;
+            const TokenScale& coarse = *scales_[t].layout;
             const int64_t parent =
                 parentWindow(window.row * layout.geometry.rows + window.column,
                              layout.geometry.rows, coarse.geometry.rows, mapping_);
             const int64_t place = coarse.slot(window.image, parent / coarse.geometry.rows,
                                               parent % coarse.geometry.rows);
             if (place < 0) continue;  // a parent without valid tokens, with raster mapping
-            const float* kv = scales[t].shared.data() + place * coarse.tokens() * 2 * stride_;
+            const float* kv = scales_[t].shared.data() + place * coarse.tokens() * 2 * stride_;
             task.segment[task.segments++] = {kv, kv + stride_, 2 * stride_,
                                              static_cast<int>(coarse.tokens()),
                                              coarse.validOf(place)};
@@ -240,24 +241,22 @@ void BlockRunner::lookAround(Buffers& buffers, const PackedBlock& block,
     }
     attend(tasks, block.heads(), record.maps ? received_.data() : nullptr, keysEach,
            record.maps ? mass_.data() : nullptr);
-    if (record.maps) this->record(record, scales, i, from, sources, tasks, keysEach, block.heads());
-    if (record.probe) recordProbe(record, scales, i, from, to, sources, tasks, block.heads());
+    if (record.maps) this->record(record, i, from, sources, tasks, keysEach, block.heads());
+    if (record.probe) recordProbe(record, i, from, to, sources, tasks, block.heads());
     if (record.flow) {
         std::vector<std::vector<int64_t>> queries;
         for (int64_t slot = from; slot < to; ++slot) {
             queries.emplace_back();
             for (int64_t t = 0; t < tokens; ++t) queries.back().push_back(placeOf(layout, slot, t));
         }
-        recordFlow(record, scales, static_cast<int64_t>(i), false, queries, sources, tasks,
-                   block.heads());
+        recordFlow(record, static_cast<int64_t>(i), false, queries, sources, tasks, block.heads());
     }
 }
 
 /// Attention of the windows' queries to the block's memories.
-void BlockRunner::recall(Buffers& buffers, const PackedBlock& block,
-                         const std::vector<RunningScale>& scales, size_t i, int64_t from,
+void BlockRunner::recall(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from,
                          int64_t to, const AttentionRecord& record) {
-    const TokenScale& layout = *scales[i].layout;
+    const TokenScale& layout = *scales_[i].layout;
     const auto& memory = *block.memory();
     const int64_t tokens = layout.tokens(), heads = block.heads(), size = dim_ / heads;
     const int64_t wide = memory.keys.out, width = memory.values.out;
@@ -287,31 +286,25 @@ void BlockRunner::recall(Buffers& buffers, const PackedBlock& block,
     const auto scale = static_cast<int64_t>(i);
     if (record.flow) record.flow->addIdentity(record.stage, record.block, record.first + scale);
     if (!record.maps) return;
-    makeMaps(record, scales, i);
-    float* mass = mapOf(*record.trace, pairName(record, "mass", scale, scale), layout);
-    float* received = mapOf(*record.trace, pairName(record, "received", scale, scale), layout);
-    float* total =
-        mapOf(*record.trace,
-              record.prefix + "attention.received_total.k" + std::to_string(record.first + scale),
-              layout);
+    record.makeMaps(scale);
+    const std::vector<float> ones(static_cast<size_t>(tokens), 1);
+    std::vector<float> received(static_cast<size_t>(tokens));
     for (int64_t slot = from; slot < to; ++slot) {
-        const uint8_t* valid = layout.validOf(slot);
         for (int64_t t = 0; t < tokens; ++t) {
-            const int64_t place = placeOf(layout, slot, t);
-            mass[place] = !valid || valid[t] ? 1.0f : 0.0f;
             float sum = 0;
             for (int64_t h = 0; h < heads; ++h)
                 sum += received_.data()[((slot - from) * heads + h) * tokens + t];
-            received[place] = sum / static_cast<float>(heads);
-            total[place] += received[place];
+            received[static_cast<size_t>(t)] = sum / static_cast<float>(heads);
         }
+        record.addMass(scale, scale, slot, ones.data());
+        record.addReceived(scale, scale, slot, received.data());
     }
 }
 
-void BlockRunner::share(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
-                        int64_t from, int64_t to) {
+void BlockRunner::share(BlockId id, size_t i, int64_t from, int64_t to) {
+    const PackedBlock& block = packed(id);
     if (block.memory()) return;
-    RunningScale& scale = scales[i];
+    Scale& scale = scales_[i];
     const int64_t tokens = scale.layout->tokens();
     scale.shared.atLeast(scale.layout->slots() * tokens * 2 * stride_);
     const float* x = scale.tokens + from * tokens * stride_;
@@ -325,16 +318,17 @@ void BlockRunner::share(const PackedBlock& block, std::vector<RunningScale>& sca
     });
 }
 
-void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& scales, size_t i,
-                          int64_t from, int64_t to, const AttentionRecord& record) {
+void BlockRunner::upwards(BlockId id, size_t i, int64_t from, int64_t to,
+                          const AttentionRecord& record) {
+    const PackedBlock& block = packed(id);
     if (block.memory()) return;
-    const TokenScale& fine = *scales[i].layout;
-    const TokenScale& coarse = *scales[i + 1].layout;
+    const TokenScale& fine = *scales_[i].layout;
+    const TokenScale& coarse = *scales_[i + 1].layout;
     const int64_t tokens = fine.tokens(), rows = (to - from) * tokens;
     const int64_t side = coarse.geometry.side / fine.geometry.rows, tile = side * side;
     const int64_t tileRows = (to - from) * tile;
     const auto& set = block.set(i + 1);
-    const float* x = scales[i].tokens + from * tokens * stride_;
+    const float* x = scales_[i].tokens + from * tokens * stride_;
     Buffers& buffers = buffers_[0];
     buffers.query.atLeast(tileRows * stride_);
     buffers.keyValue.atLeast(rows * 2 * stride_);
@@ -354,7 +348,7 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
         const TokenTile place = coarse.tile(window.image, window.row, window.column, side);
         for (int64_t y = 0; y < side; ++y) {
             const int64_t token = (place.row + y) * coarse.geometry.window + place.column;
-            work(scales[i + 1].tokens + (place.slot * coarse.tokens() + token) * stride_,
+            work(scales_[i + 1].tokens + (place.slot * coarse.tokens() + token) * stride_,
                  tiles_.data() + ((slot - from) * tile + y * side) * stride_,
                  place.slot * coarse.tokens() + token);
         }
@@ -389,7 +383,7 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
         tasks.push_back(task);
     }
     const int64_t heads = block.heads();
-    const bool off = record.first + static_cast<int64_t>(i) == record.scaleOff;
+    const bool off = record.isOff(static_cast<int64_t>(i));
     if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
     if (off)  // no keys: the projection's bias alone
         std::fill_n(buffers.attended.data(), tileRows * stride_, 0.0f);
@@ -397,7 +391,7 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
         attend(tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
     if (record.flow && !off) {
         std::vector<std::vector<int64_t>> queries;
-        std::vector<std::vector<KeySource>> sources;
+        Sources sources;
         for (int64_t slot = from; slot < to; ++slot) {
             queries.emplace_back();
             sources.push_back({{i, slot}});
@@ -406,15 +400,10 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
                 queries.back().push_back((window.row * side + t / side) * coarse.geometry.side +
                                          window.column * side + t % side);
         }
-        recordFlow(record, scales, static_cast<int64_t>(i) + 1, true, queries, sources, tasks,
-                   heads);
+        recordFlow(record, static_cast<int64_t>(i) + 1, true, queries, sources, tasks, heads);
     }
     if (record.maps && !off) {
         const auto k = static_cast<int64_t>(i);
-        float* map = mapOf(*record.trace, pairName(record, "received_up", k + 1, k), fine);
-        float* total = mapOf(
-            *record.trace,
-            record.prefix + "attention.received_total.k" + std::to_string(record.first + k), fine);
         std::vector<float> mean(static_cast<size_t>(tokens));
         for (int64_t slot = from; slot < to; ++slot) {
             std::fill(mean.begin(), mean.end(), 0.0f);
@@ -423,8 +412,7 @@ void BlockRunner::upwards(const PackedBlock& block, std::vector<RunningScale>& s
                     mean[static_cast<size_t>(t)] +=
                         received_.data()[((slot - from) * heads + h) * tokens + t] /
                         static_cast<float>(heads);
-            addMap(fine, slot, mean.data(), map);
-            addMap(fine, slot, mean.data(), total);
+            record.addReceived(k + 1, k, slot, mean.data());
         }
     }
     finish(set, tiles_.data(), buffers.attended.data(), tileRows);
@@ -479,17 +467,25 @@ void BlockRunner::finish(const PackedBlock::Set& set, float* tokens, const float
     });
 }
 
-void BlockRunner::clearInvalid(const TokenScale& layout, float* tokens, int64_t from,
-                               int64_t to) const {
+void BlockRunner::clearInvalid(size_t i) {
+    clearInvalid(i, 0, scales_[i].layout->slots());
+}
+
+void BlockRunner::clearInvalid(size_t i, int64_t from, int64_t to) {
+    const TokenScale& layout = *scales_[i].layout;
     for (int64_t slot = from; slot < to; ++slot)
         if (const uint8_t* valid = layout.validOf(slot))
             for (int64_t t = 0; t < layout.tokens(); ++t)
                 if (!valid[t])
-                    std::fill_n(tokens + (slot * layout.tokens() + t) * stride_, stride_, 0.0f);
+                    std::fill_n(scales_[i].tokens + (slot * layout.tokens() + t) * stride_, stride_,
+                                0.0f);
 }
 
-void BlockRunner::pool(const TokenScale& fine, const float* tokens, const float* position,
-                       const TokenScale& coarse, float* pooled, int64_t from, int64_t to) const {
+/// `position`, where given, is added before. A tile of `pooled` belongs to one window alone.
+void BlockRunner::pool(size_t i, const float* position, float* pooled, int64_t from,
+                       int64_t to) const {
+    const TokenScale &fine = *scales_[i].layout, &coarse = *scales_[i + 1].layout;
+    const float* tokens = scales_[i].tokens;
     const auto& g = fine.geometry;
     const int64_t side = g.window / ratio_;  // of the tile in the coarse scale
     at::parallel_for(from, to, 1, [&](int64_t begin, int64_t end) {
@@ -498,14 +494,17 @@ void BlockRunner::pool(const TokenScale& fine, const float* tokens, const float*
             const auto& w = fine.windows[static_cast<size_t>(slot)];
             const TokenTile place = coarse.tile(w.image, w.row, w.column, side);
             const uint8_t* valid = fine.validOf(slot);
+            float* tile = pooled + (place.slot * coarse.tokens() +
+                                    place.row * coarse.geometry.window + place.column) *
+                                       stride_;
+            const int64_t line = coarse.geometry.window * stride_;
+            for (int64_t y = 0; y < side; ++y)
+                std::fill_n(tile + y * line, side * stride_, kLowest);
             for (int64_t y = 0; y < g.window; ++y)
                 for (int64_t x = 0; x < g.window; ++x) {
                     const int64_t token = y * g.window + x;
                     if (valid && !valid[token]) continue;
-                    float* cell = pooled + (place.slot * coarse.tokens() +
-                                            (place.row + y / ratio_) * coarse.geometry.window +
-                                            place.column + x / ratio_) *
-                                               stride_;
+                    float* cell = tile + y / ratio_ * line + x / ratio_ * stride_;
                     const float* value = tokens + (slot * fine.tokens() + token) * stride_;
                     if (position) {
                         kernels_.add(value, stride_, position + token * stride_, stride_, sum,
@@ -518,14 +517,13 @@ void BlockRunner::pool(const TokenScale& fine, const float* tokens, const float*
     });
 }
 
-void BlockRunner::record(const AttentionRecord& record, const std::vector<RunningScale>& scales,
-                         size_t i, int64_t from, const std::vector<std::vector<KeySource>>& sources,
-                         const std::vector<AttentionTask>& tasks, int64_t keysEach, int64_t heads) {
-    const TokenScale& layout = *scales[i].layout;
-    const int64_t tokens = layout.tokens();
+void BlockRunner::record(const AttentionRecord& record, size_t i, int64_t from,
+                         const Sources& sources, const std::vector<AttentionTask>& tasks,
+                         int64_t keysEach, int64_t heads) {
+    const int64_t tokens = scales_[i].layout->tokens();
     const auto q = static_cast<int64_t>(i);
     const float share = 1 / static_cast<float>(heads);
-    makeMaps(record, scales, i);
+    record.makeMaps(q);
     for (size_t n = 0; n < tasks.size(); ++n) {
         const AttentionTask& task = tasks[n];
         const int64_t slot = from + static_cast<int64_t>(n);
@@ -533,7 +531,6 @@ void BlockRunner::record(const AttentionRecord& record, const std::vector<Runnin
         for (int s = 0; s < task.segments; ++s) {
             const KeySource& source = sources[n][static_cast<size_t>(s)];
             const auto k = static_cast<int64_t>(source.scale);
-            const TokenScale& keys = *scales[source.scale].layout;
             const int64_t count = task.segment[s].count;
             std::vector<float> mass(static_cast<size_t>(tokens), 0),
                 received(static_cast<size_t>(count), 0);
@@ -545,28 +542,17 @@ void BlockRunner::record(const AttentionRecord& record, const std::vector<Runnin
                 for (int64_t t = 0; t < count; ++t)
                     received[static_cast<size_t>(t)] += r[t] * share;
             }
-            if (task.validQuery)
-                for (int64_t t = 0; t < tokens; ++t)
-                    if (!task.validQuery[t]) mass[static_cast<size_t>(t)] = 0;
-            addMap(layout, slot, mass.data(),
-                   mapOf(*record.trace, pairName(record, "mass", q, k), layout));
-            addMap(keys, source.slot, received.data(),
-                   mapOf(*record.trace, pairName(record, "received", q, k), keys));
-            addMap(keys, source.slot, received.data(),
-                   mapOf(*record.trace,
-                         record.prefix + "attention.received_total.k" +
-                             std::to_string(record.first + k),
-                         keys));
+            record.addMass(q, k, slot, mass.data());
+            record.addReceived(q, k, source.slot, received.data());
             firstKey += count;
         }
     }
 }
 
-void BlockRunner::recordProbe(const AttentionRecord& record,
-                              const std::vector<RunningScale>& scales, size_t i, int64_t from,
-                              int64_t to, const std::vector<std::vector<KeySource>>& sources,
-                              const std::vector<AttentionTask>& tasks, int64_t heads) {
-    const TokenScale& layout = *scales[i].layout;
+void BlockRunner::recordProbe(const AttentionRecord& record, size_t i, int64_t from, int64_t to,
+                              const Sources& sources, const std::vector<AttentionTask>& tasks,
+                              int64_t heads) {
+    const TokenScale& layout = *scales_[i].layout;
     const auto& g = layout.geometry;
     const ProbePoint& at = *record.probe;
     if (at.scale != record.first + static_cast<int64_t>(i) || at.row < 0 || at.column < 0 ||
@@ -583,17 +569,12 @@ void BlockRunner::recordProbe(const AttentionRecord& record,
                   lastHead = at.head < 0 ? heads : std::min(heads, at.head + 1);
     for (int64_t h = firstHead; h < lastHead; ++h)
         weightsOf(tasks[n], token, h, heads, weights.data());
+    for (float& w : weights) w /= static_cast<float>(std::max<int64_t>(1, lastHead - firstHead));
     const float* value = weights.data();
     for (int s = 0; s < tasks[n].segments; ++s) {
         const KeySource& source = sources[n][static_cast<size_t>(s)];
-        const TokenScale& seen = *scales[source.scale].layout;
-        float* map = mapOf(*record.trace,
-                           record.prefix + "probe.k" +
-                               std::to_string(record.first + static_cast<int64_t>(source.scale)),
-                           seen);
-        for (int64_t t = 0; t < seen.tokens(); ++t)
-            map[placeOf(seen, source.slot, t)] =
-                *value++ / static_cast<float>(std::max<int64_t>(1, lastHead - firstHead));
+        record.setProbe(static_cast<int64_t>(source.scale), source.slot, value);
+        value += tasks[n].segment[s].count;
     }
 }
 
@@ -618,17 +599,16 @@ void BlockRunner::weightsOf(AttentionTask task, int64_t query, int64_t head, int
 }
 
 /// `queries`: places in the raster map of the tokens of each task. Of the first image.
-void BlockRunner::recordFlow(const AttentionRecord& record, const std::vector<RunningScale>& scales,
-                             int64_t scale, bool upwards,
+void BlockRunner::recordFlow(const AttentionRecord& record, int64_t scale, bool upwards,
                              const std::vector<std::vector<int64_t>>& queries,
-                             const std::vector<std::vector<KeySource>>& sources,
-                             const std::vector<AttentionTask>& tasks, int64_t heads) {
+                             const Sources& sources, const std::vector<AttentionTask>& tasks,
+                             int64_t heads) {
     std::vector<AttentionFlow::Window> windows(tasks.size());
     at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
         for (auto n = static_cast<size_t>(begin); n < static_cast<size_t>(end); ++n) {
             auto& window = windows[n];
             for (const KeySource& source : sources[n]) {
-                const TokenScale& seen = *scales[source.scale].layout;
+                const TokenScale& seen = *scales_[source.scale].layout;
                 for (int64_t t = 0; t < seen.tokens(); ++t)
                     window.keys.push_back({record.first + static_cast<int64_t>(source.scale),
                                            placeOf(seen, source.slot, t)});
@@ -649,9 +629,10 @@ void BlockRunner::recordFlow(const AttentionRecord& record, const std::vector<Ru
                          std::move(window));
 }
 
-std::vector<AttentionFlow::Edge> BlockRunner::poolEdges(const TokenScale& fine, const float* tokens,
-                                                        const float* position,
-                                                        const TokenScale& coarse) const {
+std::vector<AttentionFlow::Edge> BlockRunner::poolEdges(const BlockId* block, size_t i) const {
+    const TokenScale &fine = *scales_[i].layout, &coarse = *scales_[i + 1].layout;
+    const float* tokens = scales_[i].tokens;
+    const float* position = block ? positionBefore(packed(*block), i) : nullptr;
     const auto& g = fine.geometry;
     std::vector<AttentionFlow::Edge> edges;
     const auto valueAt = [&](int64_t slot, int64_t token, int64_t channel) {

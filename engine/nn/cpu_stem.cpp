@@ -157,8 +157,11 @@ class CpuStem::Impl::Stream {
             MapState& out = maps_.back();
             const int64_t ready = std::min(out.rows.end(), tokenRows);
             for (; delivered < ready; ++delivered)
-                image.tokens(delivered, 1, from, to - from,
-                             out.rows.at(delivered, from - panelFrom_), out.channels);
+                image.tokens(delivered, from,
+                             at::from_blob(out.rows.at(delivered, from - panelFrom_),
+                                           {1, to - from, stem_.dim_},
+                                           {(to - from) * out.channels, out.channels, 1},
+                                           at::TensorOptions().dtype(at::kFloat)));
             out.rows.drop(delivered);
         }
     }
@@ -435,7 +438,6 @@ at::Tensor CpuStem::forward(const at::Tensor& image, const StemOptions& options)
         {plain.size(0), (h + kTokenPx - 1) / kTokenPx, (w + kTokenPx - 1) / kTokenPx, dim},
         plain.options());
     for (int64_t b = 0; b < plain.size(0); ++b) {
-        float* sink = tokens.data_ptr<float>() + b * tokens.size(1) * tokens.size(2) * dim;
         StemImage stream;
         stream.height = h;
         stream.width = w;
@@ -443,12 +445,11 @@ at::Tensor CpuStem::forward(const at::Tensor& image, const StemOptions& options)
                             int64_t outRow) {
             pixelsOfPlanes(plain, b, row, rows, column, columns, out, outRow);
         };
-        stream.tokens = [&](int64_t row, int64_t rows, int64_t column, int64_t columns,
-                            const float* from, int64_t stride) {
-            for (int64_t y = 0; y < rows; ++y)
-                for (int64_t x = 0; x < columns; ++x)
-                    std::copy_n(from + (y * columns + x) * stride, dim,
-                                sink + ((row + y) * tokens.size(2) + column + x) * dim);
+        stream.tokens = [&](int64_t row, int64_t column, const at::Tensor& some) {
+            tokens[b]
+                .slice(0, row, row + some.size(0))
+                .slice(1, column, column + some.size(1))
+                .copy_(some);
         };
         run(stream, options);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/runner_checkpoint.h"
 
+#include <algorithm>
 #include <fstream>
 #include <stdexcept>
 
@@ -9,6 +10,7 @@ namespace {
 
 constexpr char kMagic[8] = {'A', 'T', 'L', 'A', 'S', 'C', 'P', '1'};
 constexpr int64_t kMostName = 4096;
+constexpr int64_t kBufferFloats = int64_t{1} << 20;
 
 /// FNV-1a over 8 bytes at a time; floats come in whole arrays, so their count is even or padded.
 class Checksum {
@@ -76,6 +78,15 @@ struct Reader {
     }
 };
 
+/// Calls `work` with a buffer for some items at a time.
+template <typename Work>
+void eachPart(const CheckpointArray& array, const Work& work) {
+    const int64_t step = std::max<int64_t>(1, kBufferFloats / std::max<int64_t>(1, array.each));
+    std::vector<float> buffer(static_cast<size_t>(std::min(step, array.count) * array.each));
+    for (int64_t from = 0; from < array.count; from += step)
+        work(from, std::min(from + step, array.count), buffer.data());
+}
+
 bool readHead(Reader& reader, const std::string& key, CheckpointPosition& position) {
     char magic[8] = {};
     reader.bytes(magic, sizeof magic);
@@ -113,10 +124,14 @@ bool RunnerCheckpoint::read(const Arrays& arrays, Trace& trace) {
     bool fits =
         readHead(reader, key_, position) && reader.number() == static_cast<int64_t>(arrays.size());
     for (size_t i = 0; fits && i < arrays.size(); ++i) {
-        fits = reader.number() == arrays[i].second;
-        if (fits)
-            reader.bytes(arrays[i].first, static_cast<size_t>(arrays[i].second) * sizeof(float));
-        fits = fits && reader.good;
+        const auto& array = arrays[i];
+        fits = reader.number() == array.count * array.each;
+        eachPart(array, [&](int64_t from, int64_t to, float* buffer) {
+            if (!fits) return;
+            reader.bytes(buffer, static_cast<size_t>((to - from) * array.each) * sizeof(float));
+            fits = reader.good;
+            if (fits) array.set(from, to, buffer);
+        });
     }
     const int64_t maps = fits ? reader.number() : 0;
     for (int64_t i = 0; fits && i < maps; ++i) {
@@ -154,9 +169,12 @@ void RunnerCheckpoint::write(const CheckpointPosition& position, const Arrays& a
         writer.number(position.rows);
         writer.number(position.file);
         writer.number(static_cast<int64_t>(arrays.size()));
-        for (const auto& [data, count] : arrays) {
-            writer.number(count);
-            writer.bytes(data, static_cast<size_t>(count) * sizeof(float));
+        for (const auto& array : arrays) {
+            writer.number(array.count * array.each);
+            eachPart(array, [&](int64_t from, int64_t to, float* buffer) {
+                array.get(from, to, buffer);
+                writer.bytes(buffer, static_cast<size_t>((to - from) * array.each) * sizeof(float));
+            });
         }
         writer.number(static_cast<int64_t>(trace.size()));
         for (const auto& [name, map] : trace) {

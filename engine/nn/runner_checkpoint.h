@@ -2,8 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "engine/nn/tensor.h"
@@ -18,11 +18,18 @@ struct CheckpointPosition {
     int64_t file = 0;    ///< which scratch file holds the tokens
 };
 
+/// Floats that a checkpoint holds, wherever they lie: `count` items of `each` (an even number).
+struct CheckpointArray {
+    int64_t count = 0, each = 0;
+    std::function<void(int64_t from, int64_t to, float* out)> get;  ///< items
+    std::function<void(int64_t from, int64_t to, const float* in)> set;
+};
+
 /// The state of a run in one file of its scratch folder, replaced as a whole. A file of another
 /// run, of another version or a damaged one is as if there were none.
 class RunnerCheckpoint {
   public:
-    using Arrays = std::vector<std::pair<float*, int64_t>>;
+    using Arrays = std::vector<CheckpointArray>;
 
     RunnerCheckpoint(std::filesystem::path folder, std::string key);
 

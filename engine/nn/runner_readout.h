@@ -3,31 +3,48 @@
 
 #include <functional>
 
-#include "engine/nn/block_runner.h"
+#include "engine/nn/block_engine.h"
+#include "engine/nn/layers.h"
 
 namespace atlas::engine {
 
+/// Where the tokens are computed on.
 struct ReadoutLayers {
     LayerNorm norm, fcNorm;
     Linear fc;
 };
 
-/// Readout and head (spec 6), and what each token gives to each logit (spec 12), window by window.
-struct Readout {
-    const ReadoutLayers& layers;
-    int64_t dim = 0, stride = 0;
-    int64_t first = 0;  ///< number of the finest scale that is left
-    const std::vector<RunningScale>& scales;
-    std::function<void(size_t scale, int64_t slot)> doneWith;  ///< a window was read; may be empty
+/// Readout and head (spec 6), and what each token gives to each logit (spec 12), some windows at a
+/// time.
+class Readout {
+  public:
+    /// `first`: number of the finest scale that is left.
+    Readout(const ReadoutLayers& layers, const BlockEngine& blocks,
+            const std::vector<TokenScale>& layouts, int64_t first)
+        : layers_(layers), blocks_(blocks), layouts_(layouts), first_(first) {}
+
+    /// Called for windows that were read; may be empty.
+    std::function<void(size_t scale, int64_t from, int64_t to)> doneWith;
 
     /// [images, classes]; `trace` receives pooled.mean and logits.
     at::Tensor logits(int64_t images, Trace& trace);
     /// contributions.scaleS and baseline into `trace`. Comes after logits().
     void contributions(Trace& trace) const;
 
-    void eachWindow(size_t scale,
-                    const std::function<void(int64_t slot, const at::Tensor& normed)>& work) const;
-    at::Tensor mean, count;  ///< of the tokens read; logits() fills them
+  private:
+    /// Windows [from, to) of one image; `normed`: [to - from, tokens, dim].
+    using Work = std::function<void(int64_t from, int64_t to, const at::Tensor& normed)>;
+    void eachRun(size_t scale, const Work& work) const;
+    const TokenScale& layout(size_t scale) const {
+        return layouts_[static_cast<size_t>(first_) + scale];
+    }
+    size_t scales() const { return layouts_.size() - static_cast<size_t>(first_); }
+
+    const ReadoutLayers& layers_;
+    const BlockEngine& blocks_;
+    const std::vector<TokenScale>& layouts_;
+    int64_t first_;
+    at::Tensor mean_, count_;  // of the tokens read, on the processor
 };
 
 }  // namespace atlas::engine

@@ -110,8 +110,9 @@ TEST(CpuStem, Bfloat16IsClose) {
 }
 
 /// Streams `image` by hand; tokens that never arrive stay NaN.
-at::Tensor stream(const CpuStem& stem, const at::Tensor& image, int64_t dim, const uint8_t* wanted,
-                  int64_t firstTokenRow, int64_t bandRows, int64_t* pixelsRead) {
+at::Tensor stream(const StemRunner& stem, const at::Tensor& image, int64_t dim,
+                  const uint8_t* wanted, int64_t firstTokenRow, int64_t bandRows,
+                  int64_t* pixelsRead) {
     const int64_t h = image.size(2), w = image.size(3);
     at::Tensor tokens = at::full({1, (h + 15) / 16, (w + 15) / 16, dim}, NAN);
     StemImage source;
@@ -128,12 +129,11 @@ at::Tensor stream(const CpuStem& stem, const at::Tensor& image, int64_t dim, con
                          .slice(2, column, column + columns)
                          .permute({1, 2, 0}));
     };
-    source.tokens = [&](int64_t row, int64_t rows, int64_t column, int64_t columns,
-                        const float* from, int64_t stride) {
-        for (int64_t y = 0; y < rows; ++y)
-            for (int64_t x = 0; x < columns; ++x)
-                tokens[0][row + y][column + x].copy_(at::from_blob(
-                    const_cast<float*>(from + (y * columns + x) * stride), {dim}, at::kFloat));
+    source.tokens = [&](int64_t row, int64_t column, const at::Tensor& some) {
+        tokens[0]
+            .slice(0, row, row + some.size(0))
+            .slice(1, column, column + some.size(1))
+            .copy_(some);
     };
     StemOptions options;
     options.bandRows = bandRows;
