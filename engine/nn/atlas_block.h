@@ -63,8 +63,10 @@ class AtlasBlock {
     int64_t heads() const { return heads_; }
     const std::optional<ExternalMemory>& memory() const { return memory_; }
 
-    /// x + P for windows of side `side` by the weights of `set`: [side*side, C] (spec 5.1).
+    /// P for windows of side `side` by the weights of `set`: [side*side, C] (spec 5.1); and kept,
+    /// where no gradient is wanted.
     at::Tensor positionEmbedding(int64_t set, int64_t side) const;
+    at::Tensor cachedPosition(int64_t set, int64_t side) const;
 
   private:
     struct KeyValue {
@@ -74,7 +76,6 @@ class AtlasBlock {
 
     const WeightSet& set(int64_t scale) const;
     at::Tensor splitHeads(const at::Tensor& x) const;
-    at::Tensor cachedPosition(int64_t set, int64_t side) const;
 
     std::vector<WeightSet> sets_;
     std::optional<ExternalMemory> memory_;

@@ -7,6 +7,8 @@
 
 #include "engine/nn/block_runner.h"
 #include "engine/nn/cpu_stem.h"
+#include "engine/nn/device_blocks.h"
+#include "engine/nn/device_stem.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/runner_pass.h"
 
@@ -14,6 +16,8 @@ namespace atlas::engine {
 namespace {
 
 constexpr int64_t kTokenPx = 16;
+constexpr int64_t kShareOfStem = 4;                 // of a device's memory, a tile of the stem
+constexpr int64_t kMostForStem = int64_t{4} << 30;  // bytes
 
 std::vector<uint8_t> maskOf(const at::Tensor& mask, const RunnerInput& input) {
     if (!mask.defined()) return {};
@@ -50,7 +54,21 @@ class AtlasRunner::Impl {
         };
     }
 
+    Impl(const Atlas& network, RunnerDevice device, bool bf16) : network_(network) {
+        model.config = network.config();
+        model.bf16 = bf16;
+        const int64_t bytes =
+            device.bytes > 0 ? device.bytes : DeviceBlocks::freeBytes(network.fc().weight.device());
+        model.stem = std::make_unique<DeviceStem>(network.stem(), model.config,
+                                                  std::min(bytes / kShareOfStem, kMostForStem));
+        model.readout = {network.readoutNorm(), network.fcNorm(), network.fc()};
+        make_ = [this, bf16, device] {
+            return std::make_unique<DeviceBlocks>(*network_, bf16, device.bytes);
+        };
+    }
+
     RunnerModel model;
+    bool onDevice() const { return network_.has_value(); }
 
     RunnerOutput run(const RunnerInput& input, const RunnerRequest& request,
                      const RunnerOptions& options,
@@ -81,7 +99,8 @@ class AtlasRunner::Impl {
         idle_.push_back(std::move(blocks));
     }
 
-    PackedStages packed_;
+    PackedStages packed_;           // of the processor
+    std::optional<Atlas> network_;  // of a device
     std::function<std::unique_ptr<BlockEngine>()> make_;
     std::mutex mutex_;
     std::vector<std::unique_ptr<BlockEngine>> idle_;  // with buffers that earlier runs made
@@ -89,6 +108,8 @@ class AtlasRunner::Impl {
 
 AtlasRunner::AtlasRunner(const Atlas& network, bool bf16)
     : impl_(std::make_unique<Impl>(network, bf16)) {}
+AtlasRunner::AtlasRunner(const Atlas& network, RunnerDevice device, bool bf16)
+    : impl_(std::make_unique<Impl>(network, device, bf16)) {}
 AtlasRunner::~AtlasRunner() = default;
 AtlasRunner::AtlasRunner(AtlasRunner&&) noexcept = default;
 
@@ -101,7 +122,10 @@ RunnerOutput AtlasRunner::run(const RunnerInput& input, const RunnerRequest& req
                               const std::function<void(const RunnerProgress&)>& progress) const {
     const at::NoGradGuard noGradient;
     if (input.height < 1 || input.width < 1) throw ModelError("the image has no pixels");
-    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    if (impl_->onDevice() && (request.probe || request.flow))
+        throw ModelError("attention is probed and followed back on the processor alone");
+    const int64_t threads =
+        impl_->onDevice() || at::in_parallel_region() ? 1 : at::get_num_threads();
     const bool plain = options.memoryBytes == 0 && options.scratch.empty() && !progress;
     if (plain && threads > 1 && input.images >= threads)
         return runSideBySide(input, request, options, threads);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Atlas at inference on the processor: the fastest way here, in bounded memory, for a batch of
-// contexts as for a whole gigapixel image as one context. Equal to Atlas::forward to rounding.
+// Atlas at inference in bounded memory, for a batch of contexts as for a whole gigapixel image as
+// one context: on the processor, where it is the fastest way here, or on a device. Equal to
+// Atlas::forward to rounding.
 //
-// Pixels stream through the stem row by row (cpu_stem.h); the finest tokens lie in memory or in a
-// mapped scratch file and each block reads and writes them once; the coarse scales, 1/15 of the
-// tokens, stay in memory. Windows without a valid token cost nothing.
+// Pixels stream through the stem row by row (cpu_stem.h) or tile by tile (device_stem.h); the
+// finest tokens lie in the device's memory, the host's or a mapped scratch file, and each block
+// reads and writes them once; the coarse scales, 1/15 of the tokens, stay in memory. Windows
+// without a valid token cost nothing.
 //
 //     AtlasRunner runner(network);                // folded, float32, on the processor
 //     RunnerOutput out = runner.run(input, {.attention = true}, {}, {});
@@ -67,12 +69,20 @@ struct RunnerOutput {
     bool usedScratchFile = false;
 };
 
+/// Where a network does its runs by LibTorch's operations.
+struct RunnerDevice {
+    int64_t bytes = 0;  ///< of the device's memory; 0: what is free when a run begins
+};
+
 class AtlasRunner {
   public:
     /// Throws ModelError. The network is not needed afterwards. `bf16`: convolutions of the stem
     /// and products of the blocks in bfloat16; the latter where the processor has tiles for it,
     /// else in float32. Sums, norms and attention stay float32.
     explicit AtlasRunner(const Atlas& network, bool bf16 = false);
+    /// On the device where the folded `network` lies (any that LibTorch has, the processor too).
+    /// `bf16`: convolutions and products in bfloat16. Neither probes nor follows attention.
+    AtlasRunner(const Atlas& network, RunnerDevice device, bool bf16);
     ~AtlasRunner();
     AtlasRunner(AtlasRunner&&) noexcept;
 

@@ -53,6 +53,14 @@ WindowIndex makeIndex(const WindowGroups& g, const at::Device& device) {
     return {onDevice(keyWindow), onDevice(queryStart), onDevice(queryWindow)};
 }
 
+/// The other way round from `keyWindow` [fine windows].
+WindowIndex indexOf(const at::Tensor& keyWindow, int64_t keyWindows) {
+    const at::Tensor sorted = keyWindow.argsort(/*stable=*/true, 0, /*descending=*/false);
+    const at::Tensor counts = keyWindow.bincount({}, keyWindows).cumsum(0);
+    return {keyWindow, at::cat({at::zeros({1}, counts.options()), counts}).to(at::kInt),
+            sorted.to(at::kInt)};
+}
+
 /// Made once for each layout, so that nothing is uploaded in the steady state.
 WindowIndex indexOf(const WindowGroups& g, const at::Device& device) {
     static std::mutex mutex;
@@ -95,7 +103,10 @@ struct Problem {
         to.keyWindows = from.k.size(0);
         to.keysPerWindow = static_cast<int32_t>(from.k.size(2));
         if (from.valid.defined()) to.valid = bytes(from.valid);
-        if (from.groups.fineRows != from.groups.coarseRows) {
+        if (from.keyWindow.defined()) {
+            alive.push_back(from.keyWindow.to(query.device(), at::kInt).contiguous());
+            to.keyWindow = alive.back().const_data_ptr<int32_t>();
+        } else if (from.groups.fineRows != from.groups.coarseRows) {
             alive.push_back(indexOf(from.groups, query.device()).keyWindow);
             to.keyWindow = alive.back().const_data_ptr<int32_t>();
         }
@@ -271,7 +282,7 @@ std::optional<at::Tensor> receivedBy(const MsaReceivedCall& call, const at::Tens
     made.alive.push_back(lse.to(at::kFloat).contiguous());
     made.problem.lse = made.alive.back().data_ptr<float>();
     const int64_t heads = q.size(1), windows = segment.k.size(0), keys = segment.k.size(2);
-    const int64_t seenBy = q.size(0) / std::max<int64_t>(1, windows);
+    const int64_t seenBy = q.size(0) / std::max<int64_t>(1, windows);  // on average
     AtlasMsaReceived request{};
     request.parts = static_cast<int32_t>(
         std::clamp<int64_t>(kBlocksToFillAGpu / std::max<int64_t>(1, heads * windows), 1,
@@ -279,7 +290,8 @@ std::optional<at::Tensor> receivedBy(const MsaReceivedCall& call, const at::Tens
     if (validQuery.defined()) request.validQuery = made.bytes(validQuery);
     WindowIndex index;
     if (made.problem.segment[0].keyWindow) {
-        index = indexOf(segment.groups, q.device());
+        index = segment.keyWindow.defined() ? indexOf(segment.keyWindow.to(q.device()), windows)
+                                            : indexOf(segment.groups, q.device());
         request.queryStart = index.queryStart.const_data_ptr<int32_t>();
         request.queryWindow = index.queryWindow.const_data_ptr<int32_t>();
     }

@@ -48,6 +48,15 @@ struct Partial {
     at::Tensor out, lse;
 };
 
+/// With the keys of each query window as its own, where an index says whose they are.
+KeySegment spreadOut(const KeySegment& segment) {
+    if (!segment.keyWindow.defined()) return segment;
+    const auto pick = [&](const at::Tensor& x) {
+        return x.defined() ? x.index_select(0, segment.keyWindow) : x;
+    };
+    return {pick(segment.k), pick(segment.v), pick(segment.valid), {}};
+}
+
 /// Weight and result 0 for rows without a key, whatever the library returns for them.
 void clearEmpty(Partial& partial, const at::Tensor& valid) {
     const at::Tensor empty = valid.any(1).logical_not().view({-1, 1, 1});
@@ -140,7 +149,8 @@ SegmentedAttention segmentedAttention(const at::Tensor& q,
     if (auto plugged = segmentedAttentionByPlugin(q, segments)) return *plugged;
     SegmentedAttention result;
     std::vector<at::Tensor> outs;
-    for (const auto& segment : segments) {
+    for (const auto& given : segments) {
+        const KeySegment segment = spreadOut(given);
         const Partial partial = attend(segment.groups.group(q), segment);
         outs.push_back(segment.groups.ungroup(partial.out));
         result.segmentLse.push_back(segment.groups.ungroup(partial.lse.unsqueeze(-1)).squeeze(-1));
@@ -169,6 +179,11 @@ at::Tensor segmentMass(const SegmentedAttention& result, size_t index) {
 at::Tensor receivedByKeys(const at::Tensor& q, const KeySegment& segment, const at::Tensor& lse,
                           const at::Tensor& validQuery) {
     if (auto plugged = receivedByPlugin(q, segment, lse, validQuery)) return *plugged;
+    if (segment.keyWindow.defined()) {
+        const at::Tensor each = receivedByKeys(q, spreadOut(segment), lse, validQuery);
+        return at::zeros({segment.k.size(0), each.size(1)}, each.options())
+            .index_add_(0, segment.keyWindow, each);
+    }
     const at::Tensor grouped = segment.groups.group(q);
     const at::Tensor total = segment.groups.group(lse.unsqueeze(-1));
     at::Tensor valid;

@@ -29,6 +29,7 @@ struct KeySegment {
     at::Tensor k, v;   ///< [key windows, heads, keys, d]
     at::Tensor valid;  ///< bool [key windows, keys]; undefined: all
     WindowGroups groups;
+    at::Tensor keyWindow{};  ///< int32 [query windows]: whose keys each sees, in place of `groups`
 };
 
 struct SegmentedAttention {

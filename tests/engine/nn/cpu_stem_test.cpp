@@ -8,6 +8,7 @@
 
 #include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/nn/atlas.h"
+#include "engine/nn/device_stem.h"
 
 namespace atlas::engine {
 namespace {
@@ -52,11 +53,14 @@ struct Pair {
         reader.finish("stem");
         return stem.forward(image.to(at::kDouble), {}, nullptr).permute({0, 2, 3, 1});
     }
-    CpuStem stream(const CpuKernels* kernels = nullptr) const {
+    AtlasStem folded() const {
         WeightReader reader(weights);
         AtlasStem stem(reader, "", config);
         stem.fold();
-        return CpuStem(stem, config, kernels);
+        return stem;
+    }
+    CpuStem stream(const CpuKernels* kernels = nullptr) const {
+        return CpuStem(folded(), config, kernels);
     }
 };
 
@@ -111,7 +115,7 @@ TEST(CpuStem, Bfloat16IsClose) {
 
 /// Streams `image` by hand; tokens that never arrive stay NaN.
 at::Tensor stream(const StemRunner& stem, const at::Tensor& image, int64_t dim,
-                  const uint8_t* wanted, int64_t firstTokenRow, int64_t bandRows,
+                  const uint8_t* wanted, int64_t firstTokenRow, StemOptions options,
                   int64_t* pixelsRead) {
     const int64_t h = image.size(2), w = image.size(3);
     at::Tensor tokens = at::full({1, (h + 15) / 16, (w + 15) / 16, dim}, NAN);
@@ -135,8 +139,6 @@ at::Tensor stream(const StemRunner& stem, const at::Tensor& image, int64_t dim,
             .slice(1, column, column + some.size(1))
             .copy_(some);
     };
-    StemOptions options;
-    options.bandRows = bandRows;
     stem.run(source, options);
     return tokens;
 }
@@ -151,7 +153,7 @@ TEST(CpuStem, EachPixelIsReadOnceAndUnwantedTokensDoNotMatter) {
     wanted.slice(0, 18, 23).slice(1, 30, 39).fill_(1);
     int64_t read = 0;
     const at::Tensor mine = stream(pair.stream(), image, pair.config.dim,
-                                   wanted.const_data_ptr<uint8_t>(), 0, 32, &read);
+                                   wanted.const_data_ptr<uint8_t>(), 0, {.bandRows = 32}, &read);
     EXPECT_EQ(read, 400 * 610);
     const at::Tensor chosen = wanted.to(at::kBool).unsqueeze(0).unsqueeze(-1);
     EXPECT_LE(gap(mine.masked_fill(chosen.logical_not(), 0),
@@ -164,12 +166,68 @@ TEST(CpuStem, GoesOnFromARow) {
     const Pair pair(smallConfig(16, 16));
     const at::Tensor image = at::randn({1, 3, 500, 200});
     int64_t read = 0;
-    const at::Tensor whole = stream(pair.stream(), image, pair.config.dim, nullptr, 0, 64, &read);
+    const at::Tensor whole =
+        stream(pair.stream(), image, pair.config.dim, nullptr, 0, {.bandRows = 64}, &read);
     for (const int64_t from : {1, 6, 7, 20, 31}) {
         const at::Tensor rest =
-            stream(pair.stream(), image, pair.config.dim, nullptr, from, 64, &read);
+            stream(pair.stream(), image, pair.config.dim, nullptr, from, {.bandRows = 64}, &read);
         EXPECT_TRUE(rest.slice(1, 0, from).isnan().all().item<bool>());
         EXPECT_LE(gap(rest.slice(1, from), whole.slice(1, from).to(at::kDouble)), 1e-6) << from;
+    }
+}
+
+/// With the processor as the device, in tiles as small as they get.
+class DeviceStemTest : public testing::Test {
+  protected:
+    const at::NoGradGuard noGradient;
+    const Pair pair{smallConfig(16, 16)};
+    const DeviceStem stem{pair.folded(), pair.config, 1};
+    int64_t read = 0;
+};
+
+TEST_F(DeviceStemTest, TilesMeetExactlyAndEachPixelIsReadOnce) {
+    for (const auto& [h, w] :
+         {std::pair<int64_t, int64_t>{400, 610}, {16, 16}, {5, 700}, {513, 33}, {129, 128}}) {
+        SCOPED_TRACE(std::to_string(h) + " x " + std::to_string(w));
+        const at::Tensor image = at::randn({1, 3, h, w});
+        read = 0;
+        const at::Tensor mine = stream(stem, image, pair.config.dim, nullptr, 0, {}, &read);
+        EXPECT_LE(gap(mine, pair.expected(image)), 1e-5);
+        EXPECT_EQ(read, h * w);
+    }
+}
+
+TEST_F(DeviceStemTest, OneTileIsEnoughWhereThereIsRoom) {
+    const DeviceStem large(pair.folded(), pair.config, int64_t{1} << 30);
+    const at::Tensor image = at::randn({1, 3, 300, 250});
+    const at::Tensor mine = stream(large, image, pair.config.dim, nullptr, 0, {}, &read);
+    EXPECT_LE(gap(mine, pair.expected(image)), 1e-5);
+}
+
+TEST_F(DeviceStemTest, PanelsOfAWideImageMeetExactly) {
+    const at::Tensor image = at::randn({1, 3, 300, 1300});
+    const at::Tensor mine =
+        stream(stem, image, pair.config.dim, nullptr, 0, {.bandBytes = 1 << 20}, &read);
+    EXPECT_LE(gap(mine, pair.expected(image)), 1e-5);
+    EXPECT_GT(read, 300 * 1300);  // the columns where panels overlap
+    EXPECT_LT(read, 3 * 300 * 1300);
+}
+
+TEST_F(DeviceStemTest, UnwantedTokensDoNotMatterAndRunsGoOnFromARow) {
+    const at::Tensor image = at::randn({1, 3, 400, 610});
+    const at::Tensor expected = pair.expected(image);
+    at::Tensor wanted = at::zeros({25, 39}, at::kByte);
+    wanted[3][2] = 1;
+    wanted.slice(0, 18, 23).slice(1, 30, 39).fill_(1);
+    const at::Tensor mine =
+        stream(stem, image, pair.config.dim, wanted.const_data_ptr<uint8_t>(), 0, {}, &read);
+    const at::Tensor left = wanted.to(at::kBool).unsqueeze(0).unsqueeze(-1).logical_not();
+    EXPECT_LE(gap(mine.masked_fill(left, 0), expected.masked_fill(left, 0)), 1e-5);
+    EXPECT_EQ(mine[0][13][20].abs().max().item<float>(), 0) << "a tile that nobody wants was run";
+    for (const int64_t from : {1, 6, 7, 20, 24}) {
+        const at::Tensor rest = stream(stem, image, pair.config.dim, nullptr, from, {}, &read);
+        EXPECT_TRUE(rest.slice(1, 0, from).isnan().all().item<bool>());
+        EXPECT_LE(gap(rest.slice(1, from), expected.slice(1, from)), 1e-5) << from;
     }
 }
 

@@ -4,6 +4,7 @@
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -145,6 +146,56 @@ TEST_P(SegmentedAttentionTest, IsExpressedInThePluginsInterface) {
                 receivedByKeys(q.to(at::kDouble), rounded[i], expected.lse, validQuery), 0, 1e-4));
         }
     }
+}
+
+/// Windows that look at any others, not at those of a grid.
+TEST(SegmentedAttention, TakesAnIndexOfKeyWindows) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(5);
+    const at::Tensor q = randomTensor({9, 2, 6, 32});
+    KeySegment own{randomTensor({9, 2, 5, 32}), randomTensor({9, 2, 5, 32}), {}, {}};
+    KeySegment seen{randomTensor({4, 2, 7, 32}), randomTensor({4, 2, 7, 32}), {}, {}};
+    seen.valid = at::rand({4, 7}) > 0.3;
+    seen.valid[2].fill_(false);                                          // nobody
+    seen.keyWindow = at::tensor({3, 3, 0, 2, 0, 3, 3, 2, 0}, at::kInt);  // none looks at 1
+    KeySegment spread = seen;
+    spread.k = seen.k.index_select(0, seen.keyWindow);
+    spread.v = seen.v.index_select(0, seen.keyWindow);
+    spread.valid = seen.valid.index_select(0, seen.keyWindow);
+    spread.keyWindow = at::Tensor();
+    const auto expected = segmentedAttention(q, {own, spread});
+    const at::Tensor validQuery = at::rand({9, 6}) > 0.3;
+    const at::Tensor each = receivedByKeys(q, spread, expected.lse, validQuery);
+    at::Tensor received = at::zeros({4, 7}, each.options());
+    for (int64_t n = 0; n < 9; ++n) received[seen.keyWindow[n].item<int>()] += each[n];
+
+    const auto mine = segmentedAttention(q, {own, seen});
+    EXPECT_TRUE(at::allclose(mine.out, expected.out, 1e-6, 1e-6));
+    EXPECT_TRUE(at::allclose(segmentMass(mine, 1), segmentMass(expected, 1), 1e-6, 1e-6));
+    EXPECT_TRUE(at::allclose(receivedByKeys(q, seen, mine.lse, validQuery), received, 1e-5, 1e-6));
+
+    const auto half = [](KeySegment s) {
+        s.k = s.k.to(at::kBFloat16);
+        s.v = s.v.to(at::kBFloat16);
+        return s;
+    };
+    const at::Tensor rounded = q.to(at::kBFloat16);
+    const auto plugged = segmentedAttentionBy(
+        [](const AtlasMsaProblem& p) {
+            msaForwardHost(p);
+            return static_cast<const char*>(nullptr);
+        },
+        rounded, {half(own), half(seen)});
+    ASSERT_TRUE(plugged);
+    EXPECT_TRUE(at::allclose(plugged->out.to(expected.out.scalar_type()), expected.out, 0, 3e-2));
+    const auto counted = receivedBy(
+        [](const AtlasMsaProblem& p, const AtlasMsaReceived& r) {
+            msaReceivedHost(p, r);
+            return static_cast<const char*>(nullptr);
+        },
+        rounded, half(seen), plugged->lse, validQuery);
+    ASSERT_TRUE(counted);
+    EXPECT_TRUE(at::allclose(counted->to(received.scalar_type()), received, 3e-2, 1e-2));
 }
 
 const std::vector<Shape> kUnmasked{{2, 1, WindowMapping::Raster, false},

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole images on a device, with the processor as the device: against Atlas::forward, with the
+// finest tokens in the device's memory, in the host's and in a scratch file.
+#include <ATen/ops/randint.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "engine/nn/model_error.h"
+#include "tests/engine/nn/runner_fixture.h"
+#include "tests/support/temporary_folder.h"
+
+namespace atlas::engine {
+namespace {
+
+constexpr int64_t kLittle = int64_t{1} << 16;  // too little for any image's finest tokens
+
+AtlasRunner deviceRunner(const Pair& pair, int64_t bytes, bool bf16 = false) {
+    return AtlasRunner(pair.folded(), RunnerDevice{bytes}, bf16);
+}
+
+class DeviceRunnerShapes : public testing::TestWithParam<std::tuple<WindowMapping, bool, int64_t>> {
+};
+
+TEST_P(DeviceRunnerShapes, EqualsThePlainForward) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(7);
+    const auto& [mapping, external, bytes] = GetParam();
+    const Pair pair(external ? externalConfig(mapping) : tinyConfig(mapping));
+    const AtlasRunner runner = deviceRunner(pair, bytes);
+    const TraceRequest request{
+        .attention = true, .contributions = true, .intermediate = false, .probe = {}};
+    for (const auto& [images, h, w] : {std::tuple<int64_t, int64_t, int64_t>{1, 512, 512},
+                                       {2, 300, 130},
+                                       {1, 64, 900},
+                                       {3, 40, 40},
+                                       {1, 1030, 700}})
+        for (const bool masked : {false, true}) {
+            SCOPED_TRACE(std::to_string(h) + " x " + std::to_string(w) + (masked ? " masked" : ""));
+            const at::Tensor image = at::randn({images, 3, h, w});
+            at::Tensor mask;
+            if (masked) {
+                mask = at::randint(0, 4, {images, (h + 15) / 16, (w + 15) / 16}, at::kInt) == 0;
+                mask.slice(1, 0, 1).slice(2, 0, 1).fill_(1);
+                if (mask.size(1) > 40) mask.slice(1, 8, 24).fill_(0);  // windows without a token
+            }
+            Trace expected;
+            pair.network.forward(image, mask, request, &expected);
+            const RunnerOutput output = runner.run(image, mask, kAll);
+            expectEqual(output.trace, expected);
+            for (const auto& [name, value] : expected)
+                if (name.starts_with("stage0.attention.")) {
+                    EXPECT_TRUE(output.trace.contains(name)) << name;
+                }
+            if (masked && h > 1000) {
+                EXPECT_GT(output.windowsSkipped, 0.1);
+            }
+        }
+}
+
+INSTANTIATE_TEST_SUITE_P(Places, DeviceRunnerShapes,
+                         testing::Combine(testing::Values(WindowMapping::Raster,
+                                                          WindowMapping::Nested),
+                                          testing::Bool(), testing::Values(0, kLittle)));
+
+TEST(DeviceRunner, GoesWithoutAScaleAsThePlainForwardDoes) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(8);
+    const Pair pair(tinyConfig(WindowMapping::Nested));
+    const AtlasRunner runner = deviceRunner(pair, 0);
+    const at::Tensor image = at::randn({1, 3, 1030, 700});
+    for (int64_t off : {0, 1, 2}) {
+        TraceRequest request;
+        request.attention = request.contributions = true;
+        request.scaleOff = off;
+        Trace expected;
+        pair.network.forward(image, {}, request, &expected);
+        RunnerRequest asked = kAll;
+        asked.scaleOff = off;
+        expectEqual(runner.run(image, {}, asked).trace, expected);
+    }
+}
+
+TEST(DeviceRunner, Bfloat16StaysNearFloat32) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(17);
+    AtlasConfig config = tinyConfig(WindowMapping::Nested);
+    config.dim = 64;
+    config.stemWidth = 16;
+    for (auto& stage : config.stages) stage.heads = 4;
+    const Pair pair(config);
+    const at::Tensor image = at::randn({1, 3, 300, 520});
+    const Trace a = deviceRunner(pair, 0).run(image, {}, kAll).trace,
+                b = deviceRunner(pair, 0, true).run(image, {}, kAll).trace;
+    double largest = 0;
+    for (const auto& [name, value] : a) {
+        const double peak = std::max(1.0, value.abs().max().item<double>());
+        const double gap = (b.at(name) - value).abs().max().item<double>();
+        EXPECT_LE(gap, 3e-2 * peak) << name;
+        largest = std::max(largest, gap);
+    }
+    EXPECT_GT(largest, 1e-4) << "nothing was rounded";
+}
+
+/// Where the finest tokens lie.
+enum class Place { Device, Host, File };
+
+class DeviceRunnerPlaces : public testing::TestWithParam<std::tuple<Place, bool>> {
+  protected:
+    Place place() const { return std::get<0>(GetParam()); }
+    const Pair pair{std::get<1>(GetParam()) ? externalConfig(WindowMapping::Nested)
+                                            : tinyConfig(WindowMapping::Nested)};
+    const AtlasRunner runner = deviceRunner(pair, place() == Place::Device ? 0 : kLittle);
+
+    /// With too little memory for the finest tokens, where they are to go to a file.
+    RunnerOptions optionsFor(const RunnerInput& input, const std::filesystem::path& scratch) const {
+        RunnerOptions options;
+        options.scratch = scratch;
+        options.key = "key";
+        options.checkpointSeconds = 0;
+        if (place() == Place::File)
+            for (options.memoryBytes = int64_t{380} << 20;; options.memoryBytes += 1 << 18) try {
+                    runner.run(input, kAll, options, [](const RunnerProgress&) { throw Stop{}; });
+                } catch (const Stop&) {
+                    break;
+                } catch (const ModelError&) {
+                }
+        return options;
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Tokens, DeviceRunnerPlaces,
+                         testing::Combine(testing::Values(Place::Device, Place::Host, Place::File),
+                                          testing::Bool()));
+
+TEST_P(DeviceRunnerPlaces, EqualsTheProcessorAndReadsEachPixelOnce) {
+    const test::TemporaryFolder folder;
+    int64_t read = 0;
+    const RunnerInput input = noiseInput(1100, 1000, &read);
+    const RunnerOptions options = optionsFor(input, folder.path() / "scratch");
+    read = 0;
+    const RunnerOutput output = runner.run(input, kAll, options, {});
+    EXPECT_EQ(read, 1100 * 1000);
+    EXPECT_EQ(output.usedScratchFile, place() == Place::File);
+    EXPECT_LE(output.scratchTraffic, 5 * output.tokenBytes);
+    const RunnerOutput expected = pair.runner.run(input, kAll, {}, {});
+    EXPECT_EQ(output.trace.size(), expected.trace.size());
+    expectEqual(output.trace, expected.trace);
+}
+
+TEST_P(DeviceRunnerPlaces, GoesOnFromACheckpointWhereverItWasCancelled) {
+    const RunnerInput input = noiseInput(700, 900);
+    const RunnerOutput whole = runner.run(input, kAll, {}, {});
+    const test::TemporaryFolder folder;
+    RunnerOptions options = optionsFor(input, folder.path());
+    options.checkpoints = true;
+    double reached = 0, first = -1;
+    for (const double limit : {0.1, 0.35, 0.6, 0.8, 0.97}) {
+        first = -1;
+        EXPECT_THROW(runner.run(input, kAll, options,
+                                [&](const RunnerProgress& p) {
+                                    if (first < 0) first = p.done;
+                                    reached = std::max(reached, p.done);
+                                    if (p.done > limit) throw Stop{};
+                                }),
+                     Stop);
+    }
+    EXPECT_GT(first, 0.5);  // what was reached is not done again
+    const RunnerOutput output = runner.run(input, kAll, options, {});
+    EXPECT_LE((output.logits - whole.logits).abs().max().item<double>(), 1e-6);
+    for (const auto& [name, map] : whole.trace)
+        EXPECT_LE((output.trace.at(name) - map).abs().max().item<double>(), 1e-5) << name;
+    EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoint.bin"));
+}
+
+/// A device that runs out of memory leaves a checkpoint behind.
+TEST_P(DeviceRunnerPlaces, TheProcessorGoesOnWithWhatADeviceHasDone) {
+    const RunnerInput input = noiseInput(700, 900);
+    const test::TemporaryFolder folder;
+    RunnerOptions options = optionsFor(input, folder.path());
+    options.checkpoints = true;
+    EXPECT_THROW(runner.run(input, kAll, options,
+                            [](const RunnerProgress& p) {
+                                if (p.done > 0.9) throw Stop{};
+                            }),
+                 Stop);
+    options.memoryBytes = 0;
+    if (place() == Place::File) return;  // that file is not for a run in memory
+    double first = -1;
+    const RunnerOutput output = pair.runner.run(
+        input, kAll, options, [&](const RunnerProgress& p) { first = first < 0 ? p.done : first; });
+    EXPECT_GT(first, 0.4);
+    expectEqual(output.trace, pair.runner.run(input, kAll, {}, {}).trace);
+}
+
+TEST(DeviceRunner, RefusesWhatOnlyTheProcessorDoes) {
+    const Pair pair(tinyConfig(WindowMapping::Nested));
+    const AtlasRunner runner = deviceRunner(pair, 0);
+    RunnerRequest request;
+    request.probe = ProbePoint{0, 1, 1};
+    EXPECT_THROW(runner.run(noiseInput(64, 64), request, {}, {}), ModelError);
+    request = {};
+    request.flow = true;
+    EXPECT_THROW(runner.run(noiseInput(64, 64), request, {}, {}), ModelError);
+}
+
+}  // namespace
+}  // namespace atlas::engine
