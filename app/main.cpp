@@ -31,7 +31,8 @@ struct AllArguments {
 };
 
 void addEngineOptions(CLI::App& command, EngineArguments& engine) {
-    command.add_option("--device", engine.device, "auto, cpu, cuda or cuda:N");
+    command.add_option("--device", engine.device,
+                       "auto, cpu, cuda, cuda:N; cpu:libtorch does what a GPU does (slow)");
     command
         .add_option("--precision", engine.precision,
                     "fp32, bf16, or auto (the faster of both here)")

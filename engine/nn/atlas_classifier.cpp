@@ -25,6 +25,8 @@
 namespace atlas::engine {
 namespace {
 
+constexpr int kMostHalvings = 2;
+
 std::vector<float> floatsOf(const at::Tensor& tensor) {
     const at::Tensor plain = tensor.to(at::kCPU).to(at::kFloat).contiguous();
     const float* values = plain.const_data_ptr<float>();
@@ -73,13 +75,15 @@ class AtlasClassifier : public Classifier {
         setThreads(options.threads);
         network_ = std::make_unique<Atlas>(load(choice_.device));
         network_->fold();
-        const bool cpu = choice_.device.is_cpu();
         bf16_ = useBfloat16(options.precision);
-        if (cpu && bf16_ && options.precision == "auto") bf16_ = measured(options.cache);
+        if (choice_.device.is_cpu() && bf16_ && options.precision == "auto")
+            bf16_ = measured(options.cache);
         // The runner has its own weights, and it is all that the processor needs.
-        if (cpu) {
+        if (choice_.ownKernels) {
             runner_.emplace(*network_, bf16_);
             network_.reset();
+        } else {
+            onDevice_.emplace(AtlasRunner::onDevice(*network_, bf16_));
         }
         choice_.reason += bf16_ ? ", bfloat16" : ", float32";
     }
@@ -198,12 +202,11 @@ class AtlasClassifier : public Classifier {
         runnerOptions.scratch = options.scratch;
         runnerOptions.checkpoints = !options.key.empty() && !options.scratch.empty();
         runnerOptions.key = options.key;
-        const RunnerOutput output = orOutOfMemory([&] {
-            return runner().run(input, request, runnerOptions, [&](const RunnerProgress& p) {
-                if (progress) progress(p.part, p.done);
-            });
-        });
-        return readWhole(image, output);
+        std::vector<std::string> notes;
+        const RunnerOutput output = runWhole(input, request, runnerOptions, progress, notes);
+        WholeResult result = readWhole(image, output);
+        result.notes = std::move(notes);
+        return result;
     }
 
   private:
@@ -234,6 +237,28 @@ class AtlasClassifier : public Classifier {
             runner_.emplace(network);
         }
         return *runner_;
+    }
+
+    /// With half as much of a device's memory, twice at most, where it was too little; what a
+    /// checkpoint holds is not done again.
+    RunnerOutput runWhole(const RunnerInput& input, const RunnerRequest& request,
+                          RunnerOptions options, const WholeProgress& progress,
+                          std::vector<std::string>& notes) const {
+        const AtlasRunner& runner = onDevice_ ? *onDevice_ : this->runner();
+        for (int attempt = 0;; ++attempt) try {
+                return orOutOfMemory([&] {
+                    return runner.run(input, request, options, [&](const RunnerProgress& p) {
+                        if (progress) progress(p.part, p.done);
+                    });
+                });
+            } catch (const OutOfMemory&) {
+                if (!onDevice_ || attempt == kMostHalvings) throw;
+                const int64_t before =
+                    options.deviceBytes > 0 ? options.deviceBytes : freeMemory(choice_.device);
+                options.deviceBytes = std::max<int64_t>(1, before / 2);
+                notes.push_back("out of memory: went on with half of the device's memory (" +
+                                std::to_string(options.deviceBytes >> 20) + " MiB)");
+            }
     }
 
     /// Logits, and the attention maps where they are asked for.
@@ -401,6 +426,7 @@ class AtlasClassifier : public Classifier {
     ContextBatch batch_;
     mutable DeviceGraph plain_, traced_;
     mutable std::optional<AtlasRunner> runner_;
+    std::optional<AtlasRunner> onDevice_;  ///< whole images
 };
 
 }  // namespace

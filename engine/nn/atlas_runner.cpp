@@ -16,8 +16,6 @@ namespace atlas::engine {
 namespace {
 
 constexpr int64_t kTokenPx = 16;
-constexpr int64_t kShareOfStem = 4;                 // of a device's memory, a tile of the stem
-constexpr int64_t kMostForStem = int64_t{4} << 30;  // bytes
 
 std::vector<uint8_t> maskOf(const at::Tensor& mask, const RunnerInput& input) {
     if (!mask.defined()) return {};
@@ -54,17 +52,13 @@ class AtlasRunner::Impl {
         };
     }
 
-    Impl(const Atlas& network, RunnerDevice device, bool bf16) : network_(network) {
+    struct OnDevice {};
+    Impl(const Atlas& network, OnDevice, bool bf16) : network_(network) {
         model.config = network.config();
         model.bf16 = bf16;
-        const int64_t bytes =
-            device.bytes > 0 ? device.bytes : DeviceBlocks::freeBytes(network.fc().weight.device());
-        model.stem = std::make_unique<DeviceStem>(network.stem(), model.config,
-                                                  std::min(bytes / kShareOfStem, kMostForStem));
+        model.stem = std::make_unique<DeviceStem>(network.stem(), model.config);
         model.readout = {network.readoutNorm(), network.fcNorm(), network.fc()};
-        make_ = [this, bf16, device] {
-            return std::make_unique<DeviceBlocks>(*network_, bf16, device.bytes);
-        };
+        make_ = [this, bf16] { return std::make_unique<DeviceBlocks>(*network_, bf16); };
     }
 
     RunnerModel model;
@@ -108,8 +102,10 @@ class AtlasRunner::Impl {
 
 AtlasRunner::AtlasRunner(const Atlas& network, bool bf16)
     : impl_(std::make_unique<Impl>(network, bf16)) {}
-AtlasRunner::AtlasRunner(const Atlas& network, RunnerDevice device, bool bf16)
-    : impl_(std::make_unique<Impl>(network, device, bf16)) {}
+AtlasRunner::AtlasRunner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+AtlasRunner AtlasRunner::onDevice(const Atlas& network, bool bf16) {
+    return AtlasRunner(std::make_unique<Impl>(network, Impl::OnDevice{}, bf16));
+}
 AtlasRunner::~AtlasRunner() = default;
 AtlasRunner::AtlasRunner(AtlasRunner&&) noexcept = default;
 
@@ -181,7 +177,7 @@ RunnerOutput AtlasRunner::runSideBySide(const RunnerInput& input, const RunnerRe
 }
 
 RunnerOutput AtlasRunner::run(const at::Tensor& image, const at::Tensor& tokenMask,
-                              const RunnerRequest& request) const {
+                              const RunnerRequest& request, const RunnerOptions& options) const {
     const at::Tensor flat = image.dim() == 5 ? image.squeeze(2) : image;
     if (flat.dim() != 4 || flat.size(1) != impl_->model.config.inChannels)
         throw ModelError("Atlas: the input must be [B, " +
@@ -196,7 +192,7 @@ RunnerOutput AtlasRunner::run(const at::Tensor& image, const at::Tensor& tokenMa
         pixelsOfPlanes(plain, b, row, rows, column, columns, out, outRow);
     };
     input.tokenMask = maskOf(tokenMask, input);
-    return run(input, request, {}, {});
+    return run(input, request, options, {});
 }
 
 RunnerOutput AtlasRunner::runTokens(const at::Tensor& tokens, const at::Tensor& tokenMask,

@@ -45,7 +45,8 @@ struct RunnerRequest {
 };
 
 struct RunnerOptions {
-    int64_t memoryBytes = 0;        ///< 0: no limit; else tokens go to a scratch file beyond it
+    int64_t memoryBytes = 0;  ///< of the host; 0: no limit; else tokens go to a scratch file
+    int64_t deviceBytes = 0;  ///< of a device; 0: what is free; else tokens go to the host's memory
     std::filesystem::path scratch;  ///< folder for the scratch file and for checkpoints
     bool checkpoints = false;       ///< keep the state in `scratch`, and go on from it
     std::string key;                ///< identity of input and network; another one starts anew
@@ -69,20 +70,15 @@ struct RunnerOutput {
     bool usedScratchFile = false;
 };
 
-/// Where a network does its runs by LibTorch's operations.
-struct RunnerDevice {
-    int64_t bytes = 0;  ///< of the device's memory; 0: what is free when a run begins
-};
-
 class AtlasRunner {
   public:
     /// Throws ModelError. The network is not needed afterwards. `bf16`: convolutions of the stem
     /// and products of the blocks in bfloat16; the latter where the processor has tiles for it,
     /// else in float32. Sums, norms and attention stay float32.
     explicit AtlasRunner(const Atlas& network, bool bf16 = false);
-    /// On the device where the folded `network` lies (any that LibTorch has, the processor too).
-    /// `bf16`: convolutions and products in bfloat16. Neither probes nor follows attention.
-    AtlasRunner(const Atlas& network, RunnerDevice device, bool bf16);
+    /// By LibTorch's operations, on the device where the folded `network` lies (the processor,
+    /// too). `bf16`: convolutions and products in bfloat16. Neither probes nor follows attention.
+    static AtlasRunner onDevice(const Atlas& network, bool bf16 = false);
     ~AtlasRunner();
     AtlasRunner(AtlasRunner&&) noexcept;
 
@@ -94,7 +90,7 @@ class AtlasRunner {
 
     /// image: [B, channels, H, W]; tokenMask: uint8 or bool [B, h, w] or undefined.
     RunnerOutput run(const at::Tensor& image, const at::Tensor& tokenMask,
-                     const RunnerRequest& request) const;
+                     const RunnerRequest& request, const RunnerOptions& options = {}) const;
 
     /// As run(), from tokens [B, h, w, dim] instead of pixels.
     RunnerOutput runTokens(const at::Tensor& tokens, const at::Tensor& tokenMask,
@@ -104,6 +100,7 @@ class AtlasRunner {
 
   private:
     class Impl;
+    explicit AtlasRunner(std::unique_ptr<Impl> impl);
     RunnerOutput runSideBySide(const RunnerInput& input, const RunnerRequest& request,
                                const RunnerOptions& options, int64_t threads) const;
     std::unique_ptr<Impl> impl_;

@@ -23,7 +23,7 @@ class BackboneClassifier : public AnswersOnly {
     BackboneClassifier(const std::filesystem::path& dir, ModelConfig config,
                        const ClassifierOptions& options)
         : config_(std::move(config)),
-          choice_(chooseDevice(options.device)),
+          choice_(chooseDevice(options.device == "cpu:libtorch" ? "cpu" : options.device)),
           batch_(config_.patchSizePx, config_.mean, config_.std, choice_.device) {
         setThreads(options.threads);
         try {

@@ -26,6 +26,8 @@ class BlockEngine {
     virtual int64_t stride() const = 0;
     /// Bytes of the host's memory that the scales of a run need, the finest tokens apart.
     virtual int64_t hostBytes(const std::vector<TokenScale>& layouts) const = 0;
+    /// Of a device's memory the next run may take so much; 0: what is free then.
+    virtual void allow(int64_t deviceBytes) { static_cast<void>(deviceBytes); }
     /// Does it hold the finest tokens of such a run itself? The host's memory has them otherwise.
     virtual bool holdsFinest(const std::vector<TokenScale>& layouts) const = 0;
 

@@ -87,7 +87,7 @@ struct ContextAnalysis {
 };
 
 struct ClassifierOptions {
-    std::string device = "auto";     ///< auto, cpu, cuda or cuda:N
+    std::string device = "auto";     ///< auto, cpu, cuda, cuda:N or cpu:libtorch
     std::string precision = "fp32";  ///< auto, fp32 or bf16
     int threads = 0;                 ///< 0: LibTorch's choice
     std::filesystem::path cache;     ///< folder that remembers what `auto` measured; may be empty
@@ -134,6 +134,7 @@ struct WholeResult {
     double windowsSkipped = 0;             ///< share of the finest windows without a token
     int64_t tokenBytes = 0, scratchTraffic = 0;
     bool usedScratchFile = false;
+    std::vector<std::string> notes;  ///< what the run had to do without
 };
 
 /// Threads of every network in this process from now on; 0: leaves LibTorch's choice.
@@ -159,7 +160,9 @@ class Classifier {
     virtual ContextAnalysis analyse(const ContextPixels& context,
                                     const AnalysisRequest& request) const = 0;
 
-    /// Runs on the processor, in float32 blocks, whatever the device. Throws ModelError.
+    /// On the device: its memory holds the tokens, else the host's, else a scratch file. Throws
+    /// ModelError, and OutOfMemory where even half and a quarter of the device's memory, less being
+    /// done at once, were too little; the processor can then go on from the last checkpoint.
     virtual WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
                                       const WholeProgress& progress) const = 0;
 };

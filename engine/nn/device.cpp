@@ -24,14 +24,17 @@ int64_t cudaDevices(std::string& cause) {
 
 DeviceChoice chooseDevice(const std::string& request) {
     if (request == "cpu") return {at::Device(at::kCPU), "CPU (as asked)"};
+    if (request == "cpu:libtorch")
+        return {at::Device(at::kCPU), "CPU by LibTorch's operations (as asked)", false};
     std::string cause;
     if (request == "auto" || request.empty()) {
         if (cudaDevices(cause) > 0)
-            return {at::Device(at::kCUDA, 0), "GPU 0 (" + cudaPluginStatus() + ")"};
+            return {at::Device(at::kCUDA, 0), "GPU 0 (" + cudaPluginStatus() + ")", false};
         return {at::Device(at::kCPU), "CPU (" + cause + ")"};
     }
     if (request != "cuda" && request.rfind("cuda:", 0) != 0)
-        throw ModelError("device \"" + request + "\" is unknown: use auto, cpu, cuda or cuda:N");
+        throw ModelError("device \"" + request +
+                         "\" is unknown: use auto, cpu, cuda, cuda:N or cpu:libtorch");
     int64_t index = 0;
     if (request.size() > 5) {
         const std::string digits = request.substr(5);
@@ -45,7 +48,16 @@ DeviceChoice chooseDevice(const std::string& request) {
         throw ModelError("device " + request + " cannot be used: there are " +
                          std::to_string(count) + " GPUs, numbered from 0");
     return {at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index)),
-            "GPU " + std::to_string(index) + " (" + cudaPluginStatus() + ")"};
+            "GPU " + std::to_string(index) + " (" + cudaPluginStatus() + ")", false};
+}
+
+int64_t freeMemory(const at::Device& device) {
+    constexpr double kShareOfFree = 0.9;  // the rest is for the library
+    constexpr int64_t kPlenty = int64_t{1} << 50;
+    if (!at::accelerator::isAccelerator(device.type())) return kPlenty;
+    const auto index = device.has_index() ? device.index() : c10::DeviceIndex{0};
+    return static_cast<int64_t>(kShareOfFree *
+                                static_cast<double>(at::accelerator::getMemoryInfo(index).first));
 }
 
 }  // namespace atlas::engine

@@ -10,6 +10,7 @@
 #include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/nn/autocast.h"
 #include "engine/nn/block_runner.h"
+#include "engine/nn/device.h"
 #include "engine/nn/model_error.h"
 
 namespace atlas::engine {
@@ -19,8 +20,6 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr int64_t kFloat = sizeof(float);
 constexpr int64_t kLeastChunk = int64_t{16} << 20, kMostChunk = int64_t{2} << 30;  // bytes
 constexpr int64_t kMostWindows = 4096;                                             // a call
-constexpr double kShareOfFree = 0.9;  // the rest is for the library
-constexpr int64_t kPlenty = int64_t{1} << 50;
 
 template <typename T>
 at::Tensor onDevice(const std::vector<T>& values, at::ScalarType type, const at::Device& device) {
@@ -54,18 +53,8 @@ std::vector<int64_t> listTiles(const TokenScale& fine, const TokenScale& coarse)
 
 }  // namespace
 
-DeviceBlocks::DeviceBlocks(const Atlas& network, bool bf16, int64_t deviceBytes)
-    : network_(network),
-      device_(network.fc().weight.device()),
-      bf16_(bf16),
-      deviceBytes_(deviceBytes) {}
-
-int64_t DeviceBlocks::freeBytes(const at::Device& device) {
-    if (!at::accelerator::isAccelerator(device.type())) return kPlenty;
-    const auto index = device.has_index() ? device.index() : c10::DeviceIndex{0};
-    return static_cast<int64_t>(kShareOfFree *
-                                static_cast<double>(at::accelerator::getMemoryInfo(index).first));
-}
+DeviceBlocks::DeviceBlocks(const Atlas& network, bool bf16)
+    : network_(network), device_(network.fc().weight.device()), bf16_(bf16) {}
 
 int64_t DeviceBlocks::stride() const {
     return paddedChannels(network_.config().dim);  // as the processor, whose files these may be
@@ -100,7 +89,7 @@ std::pair<at::Tensor, at::Tensor> DeviceBlocks::keysAndValues(BlockId id,
 
 DeviceBlocks::Room DeviceBlocks::roomFor(const std::vector<TokenScale>& layouts) const {
     Room room;
-    room.all = deviceBytes_ > 0 ? deviceBytes_ : freeBytes(device_);
+    room.all = deviceBytes_ > 0 ? deviceBytes_ : freeMemory(device_);
     for (size_t s = 0; s < layouts.size(); ++s) {
         const int64_t bytes =
             layouts[s].slots() * layouts[s].tokens() * network_.config().dim * kFloat;

@@ -15,14 +15,12 @@ namespace atlas::engine {
 class DeviceBlocks : public BlockEngine {
   public:
     /// `network` lies on the device and must live longer. `bf16`: products in bfloat16, tokens in
-    /// float32. `deviceBytes`: of the device's memory; 0: what is free when a run begins.
-    DeviceBlocks(const Atlas& network, bool bf16, int64_t deviceBytes);
-
-    /// What a run may take of a device's memory now.
-    static int64_t freeBytes(const at::Device& device);
+    /// float32.
+    DeviceBlocks(const Atlas& network, bool bf16);
 
     int64_t stride() const override;
     int64_t hostBytes(const std::vector<TokenScale>&) const override { return 0; }
+    void allow(int64_t deviceBytes) override { deviceBytes_ = deviceBytes; }
     bool holdsFinest(const std::vector<TokenScale>& layouts) const override;
     void begin(const std::vector<TokenScale>& layouts, float* finest) override;
     void writeFinestTo(float* finest) override;
@@ -90,7 +88,7 @@ class DeviceBlocks : public BlockEngine {
     const Atlas& network_;
     at::Device device_;
     bool bf16_;
-    int64_t deviceBytes_;
+    int64_t deviceBytes_ = 0;
     std::vector<Scale> scales_;  // of the stage
     float* finest_ = nullptr;
     int64_t chunkBytes_ = 0;

@@ -7,6 +7,7 @@
 
 #include "engine/nn/atlas_cost.h"
 #include "engine/nn/autocast.h"
+#include "engine/nn/device.h"
 
 namespace atlas::engine {
 namespace {
@@ -15,7 +16,9 @@ constexpr int64_t kTokenPx = 16;
 constexpr int64_t kHaloBefore = 6, kHaloAfter = 5;  // tokens, spec 10
 constexpr int64_t kHalo = kHaloBefore + kHaloAfter;
 constexpr int64_t kLeastTile = 8, kMostTile = 256;  // tokens of a side
-constexpr int64_t kAnySide = 1024;                  // for the arithmetic of a pixel
+constexpr int64_t kShareOfFree = 4;                 // of a device's memory, a tile
+constexpr int64_t kMostBytes = int64_t{4} << 30;
+constexpr int64_t kAnySide = 1024;  // for the arithmetic of a pixel
 
 /// Maps that are alive at once, for a pixel, and as much again for the library's work.
 int64_t bytesPerPixel(const AtlasConfig& c) {
@@ -25,12 +28,16 @@ int64_t bytesPerPixel(const AtlasConfig& c) {
 
 }  // namespace
 
-DeviceStem::DeviceStem(const AtlasStem& stem, const AtlasConfig& config, int64_t tileBytes)
-    : stem_(stem), config_(config), device_(stem.layers().first.weight.device()) {
+DeviceStem::DeviceStem(const AtlasStem& stem, const AtlasConfig& config)
+    : stem_(stem), config_(config), device_(stem.layers().first.weight.device()) {}
+
+/// Of a side, without the halo.
+int64_t DeviceStem::tileTokens(int64_t tileBytes) const {
+    if (tileBytes == 0) tileBytes = std::min(freeMemory(device_) / kShareOfFree, kMostBytes);
     const double pixels =
-        static_cast<double>(tileBytes) / static_cast<double>(bytesPerPixel(config));
-    tileTokens_ = std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(pixels)) / kTokenPx - kHalo,
-                                      kLeastTile, kMostTile);
+        static_cast<double>(tileBytes) / static_cast<double>(bytesPerPixel(config_));
+    return std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(pixels)) / kTokenPx - kHalo,
+                               kLeastTile, kMostTile);
 }
 
 double DeviceStem::flopsPerPixel() const {
@@ -79,13 +86,14 @@ class DeviceStem::Band {
 void DeviceStem::run(const StemImage& image, const StemOptions& options) const {
     const int64_t rows = (image.height + kTokenPx - 1) / kTokenPx,
                   columns = (image.width + kTokenPx - 1) / kTokenPx;
+    const int64_t most = tileTokens(options.tileBytes);
     const int64_t tokenColumn =  // bytes of a row of tokens' pixels, a token wide
         kTokenPx * kTokenPx * config_.inChannels * static_cast<int64_t>(sizeof(float));
-    int64_t step = std::min(tileTokens_, options.bandBytes / (tokenColumn * columns) - kHalo);
+    int64_t step = std::min(most, options.bandBytes / (tokenColumn * columns) - kHalo);
     if (options.bandRows > 0) step = options.bandRows / kTokenPx;
-    step = std::max(step, std::min(kLeastTile, tileTokens_));
+    step = std::max(step, std::min(kLeastTile, most));
     const int64_t panel =
-        std::max(tileTokens_, options.bandBytes / (tokenColumn * (step + kHalo)) - kHalo);
+        std::max(most, options.bandBytes / (tokenColumn * (step + kHalo)) - kHalo);
     const auto isWanted = [&](int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
         if (!image.wanted) return true;
         for (int64_t r = r0; r < r1; ++r)
@@ -108,8 +116,8 @@ void DeviceStem::run(const StemImage& image, const StemOptions& options) const {
         for (int64_t r0 = image.firstTokenRow; r0 < rows; r0 += step) {
             const int64_t r1 = std::min(rows, r0 + step);
             band.moveTo(beginOf(r0), endOf(r1, image.height));
-            for (int64_t c0 = p0; c0 < p1; c0 += tileTokens_) {
-                const int64_t c1 = std::min(p1, c0 + tileTokens_);
+            for (int64_t c0 = p0; c0 < p1; c0 += most) {
+                const int64_t c1 = std::min(p1, c0 + most);
                 if (!isWanted(r0, r1, c0, c1)) {
                     image.tokens(r0, c0, nothing.expand({r1 - r0, c1 - c0, config_.dim}));
                     continue;

@@ -11,9 +11,8 @@ namespace atlas::engine {
 
 class DeviceStem : public StemRunner {
   public:
-    /// `stem` must be folded; it runs where its weights lie. `tileBytes`: what the maps of a tile
-    /// may take there, about.
-    DeviceStem(const AtlasStem& stem, const AtlasConfig& config, int64_t tileBytes);
+    /// `stem` must be folded; it runs where its weights lie.
+    DeviceStem(const AtlasStem& stem, const AtlasConfig& config);
 
     void run(const StemImage& image, const StemOptions& options) const override;
     double flopsPerPixel() const override;
@@ -21,10 +20,11 @@ class DeviceStem : public StemRunner {
 
   private:
     class Band;
+    int64_t tileTokens(int64_t tileBytes) const;
+
     AtlasStem stem_;
     AtlasConfig config_;
     at::Device device_;
-    int64_t tileTokens_;  ///< of a side, without the halo
 };
 
 }  // namespace atlas::engine

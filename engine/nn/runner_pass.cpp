@@ -93,6 +93,7 @@ class Pass {
 
     void openMemory() {
         const int64_t finest = floatsOf(layouts_[0]);
+        blocks_.allow(options_.deviceBytes);
         const bool held = blocks_.holdsFinest(layouts_);
         const int64_t bytes = held ? 0 : finest * static_cast<int64_t>(sizeof(float));
         const int64_t others = memoryBesidesFinest(layouts_);
@@ -191,6 +192,7 @@ class Pass {
         StemOptions stemOptions;
         stemOptions.bf16 = model_.bf16;
         stemOptions.bandBytes = bandBytes_;
+        stemOptions.tileBytes = options_.deviceBytes / 4;
         lastSaved_ = std::chrono::steady_clock::now();
         for (int64_t b = 0; b < input_.images; ++b) {
             int64_t pooledRows = 0;  // of windows

@@ -28,6 +28,7 @@ struct StemOptions {
     bool bf16 = false;                       ///< convolutions in bfloat16
     int64_t bandBytes = int64_t{512} << 20;  ///< of rows of pixels and maps in the host's memory
     int64_t bandRows = 0;                    ///< pixels a step; 0: chosen
+    int64_t tileBytes = 0;  ///< of a device's memory, for the maps of a tile; 0: chosen
 };
 
 /// The stem of Atlas (spec 3) over images of any size in bounded memory; each pixel is asked for

@@ -314,14 +314,17 @@ class ClassifyRun::Work {
         if (onProcessor_ || owner_.request_.device == "cpu")
             throw std::runtime_error(owner_.request_.image +
                                      ": not enough memory for one context: " + error.what());
-        onProcessor_ = true;
         most_ = 1;
+        goToProcessor("the device has too little memory for one context");
+    }
+
+    void goToProcessor(const std::string& why) {
+        onProcessor_ = true;
         ClassifierOptions options = classifierOptions(owner_.request_);
         options.device = "cpu";
         classifier_ = Classifier::open(owner_.request_.modelDir, options);
         record_.device = progress_.device = classifier_->deviceReason();
-        record_.warnings.push_back(
-            "the device has too little memory for one context: went on on the processor");
+        record_.warnings.push_back(why + ": went on on the processor");
     }
 
     void reportSpeed(double seconds) {
@@ -357,10 +360,21 @@ class ClassifyRun::Work {
             reported_ = Clock::now();
             report_(progress_);
         };
+        const auto classify = [&] {
+            return classifyWholeImage(*image_, *classifier_, partial_ / "tokens",
+                                      record_.runId + " " + ATLASSCOPE_VERSION, progress, record_);
+        };
         try {
-            const RunLayers layers =
-                classifyWholeImage(*image_, *classifier_, partial_ / "tokens",
-                                   record_.runId + " " + ATLASSCOPE_VERSION, progress, record_);
+            RunLayers layers;
+            try {
+                layers = classify();
+            } catch (const OutOfMemory& error) {
+                if (owner_.request_.device == "cpu")
+                    throw std::runtime_error(owner_.request_.image +
+                                             ": not enough memory: " + error.what());
+                goToProcessor("the device has too little memory for the whole image");
+                layers = classify();
+            }
             std::error_code ignored;
             fs::remove(partial_ / "tokens", ignored);
             progress_.done = progress_.total;

@@ -229,6 +229,7 @@ RunLayers classifyWholeImage(const io::ColorSource& image, const Classifier& cla
     record.rows.push_back({plan.contexts[0], result.probabilities, result.meanMass});
     for (int k = 0; k < result.scales; ++k)
         record.tokenSidesPx.push_back(static_cast<int64_t>(tokenPx(k)));
+    record.warnings.insert(record.warnings.end(), result.notes.begin(), result.notes.end());
     warn(result, record, record.warnings);
     const double scratchPerBlock =
         static_cast<double>(result.scratchTraffic) / static_cast<double>(result.tokenBytes);

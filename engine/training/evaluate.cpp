@@ -224,7 +224,7 @@ Evaluation evaluateModel(const std::filesystem::path& modelDir, const Dataset& d
     Atlas network(model.network, loadWeights(modelDir / "model.safetensors", choice.device));
     network.fold();
     std::optional<AtlasRunner> runner;
-    if (choice.device.is_cpu()) runner.emplace(network, bf16);
+    if (choice.ownKernels) runner.emplace(network, bf16);
     const auto logits = [&](const at::Tensor& images) {
         if (runner) return runner->run(images, {}, {}).logits;
         const Autocast autocast(bf16, choice.device.type());

@@ -177,17 +177,21 @@ void compare(const Case& c, const Trace& trace, bool some = false) {
     EXPECT_GT(compared, 0);
 }
 
-/// The processor's own path: everything that it gives, by the same tolerance.
+/// The processor's own path and that of devices: everything they give, by the same tolerance.
 void compareRunner(const Case& c) {
     SCOPED_TRACE("AtlasRunner");
     Atlas network(c.config, c.weights);
     network.fold();
     const AtlasRunner runner(network);
     const at::Tensor mask = c.io.contains("token_mask") ? c.io.at("token_mask") : at::Tensor();
-    const auto output =
-        runner.run(c.image(), mask, {.attention = true, .contributions = true, .probe = {}});
+    const RunnerRequest request{.attention = true, .contributions = true, .probe = {}};
+    const auto output = runner.run(c.image(), mask, request);
     ASSERT_TRUE(output.trace.contains("logits") && output.trace.contains("baseline"));
     compare(c, output.trace, true);
+    SCOPED_TRACE("on a device");
+    RunnerOptions options;
+    options.deviceBytes = 1;  // tiles of the stem, tokens in the host's memory
+    compare(c, AtlasRunner::onDevice(network).run(c.image(), mask, request, options).trace, true);
 }
 
 // ---- Backbones --------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ class DeviceStemTest : public testing::Test {
   protected:
     const at::NoGradGuard noGradient;
     const Pair pair{smallConfig(16, 16)};
-    const DeviceStem stem{pair.folded(), pair.config, 1};
+    const DeviceStem stem{pair.folded(), pair.config};
     int64_t read = 0;
 };
 
@@ -191,23 +191,23 @@ TEST_F(DeviceStemTest, TilesMeetExactlyAndEachPixelIsReadOnce) {
         SCOPED_TRACE(std::to_string(h) + " x " + std::to_string(w));
         const at::Tensor image = at::randn({1, 3, h, w});
         read = 0;
-        const at::Tensor mine = stream(stem, image, pair.config.dim, nullptr, 0, {}, &read);
+        const at::Tensor mine =
+            stream(stem, image, pair.config.dim, nullptr, 0, {.tileBytes = 1}, &read);
         EXPECT_LE(gap(mine, pair.expected(image)), 1e-5);
         EXPECT_EQ(read, h * w);
     }
 }
 
 TEST_F(DeviceStemTest, OneTileIsEnoughWhereThereIsRoom) {
-    const DeviceStem large(pair.folded(), pair.config, int64_t{1} << 30);
     const at::Tensor image = at::randn({1, 3, 300, 250});
-    const at::Tensor mine = stream(large, image, pair.config.dim, nullptr, 0, {}, &read);
+    const at::Tensor mine = stream(stem, image, pair.config.dim, nullptr, 0, {}, &read);
     EXPECT_LE(gap(mine, pair.expected(image)), 1e-5);
 }
 
 TEST_F(DeviceStemTest, PanelsOfAWideImageMeetExactly) {
     const at::Tensor image = at::randn({1, 3, 300, 1300});
-    const at::Tensor mine =
-        stream(stem, image, pair.config.dim, nullptr, 0, {.bandBytes = 1 << 20}, &read);
+    const at::Tensor mine = stream(stem, image, pair.config.dim, nullptr, 0,
+                                   {.bandBytes = 1 << 20, .tileBytes = 1}, &read);
     EXPECT_LE(gap(mine, pair.expected(image)), 1e-5);
     EXPECT_GT(read, 300 * 1300);  // the columns where panels overlap
     EXPECT_LT(read, 3 * 300 * 1300);
@@ -219,13 +219,14 @@ TEST_F(DeviceStemTest, UnwantedTokensDoNotMatterAndRunsGoOnFromARow) {
     at::Tensor wanted = at::zeros({25, 39}, at::kByte);
     wanted[3][2] = 1;
     wanted.slice(0, 18, 23).slice(1, 30, 39).fill_(1);
-    const at::Tensor mine =
-        stream(stem, image, pair.config.dim, wanted.const_data_ptr<uint8_t>(), 0, {}, &read);
+    const at::Tensor mine = stream(stem, image, pair.config.dim, wanted.const_data_ptr<uint8_t>(),
+                                   0, {.tileBytes = 1}, &read);
     const at::Tensor left = wanted.to(at::kBool).unsqueeze(0).unsqueeze(-1).logical_not();
     EXPECT_LE(gap(mine.masked_fill(left, 0), expected.masked_fill(left, 0)), 1e-5);
     EXPECT_EQ(mine[0][13][20].abs().max().item<float>(), 0) << "a tile that nobody wants was run";
     for (const int64_t from : {1, 6, 7, 20, 24}) {
-        const at::Tensor rest = stream(stem, image, pair.config.dim, nullptr, from, {}, &read);
+        const at::Tensor rest =
+            stream(stem, image, pair.config.dim, nullptr, from, {.tileBytes = 1}, &read);
         EXPECT_TRUE(rest.slice(1, 0, from).isnan().all().item<bool>());
         EXPECT_LE(gap(rest.slice(1, from), expected.slice(1, from)), 1e-5) << from;
     }

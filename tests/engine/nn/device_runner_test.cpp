@@ -16,8 +16,8 @@ namespace {
 
 constexpr int64_t kLittle = int64_t{1} << 16;  // too little for any image's finest tokens
 
-AtlasRunner deviceRunner(const Pair& pair, int64_t bytes, bool bf16 = false) {
-    return AtlasRunner(pair.folded(), RunnerDevice{bytes}, bf16);
+AtlasRunner deviceRunner(const Pair& pair, bool bf16 = false) {
+    return AtlasRunner::onDevice(pair.folded(), bf16);
 }
 
 class DeviceRunnerShapes : public testing::TestWithParam<std::tuple<WindowMapping, bool, int64_t>> {
@@ -28,7 +28,9 @@ TEST_P(DeviceRunnerShapes, EqualsThePlainForward) {
     at::manual_seed(7);
     const auto& [mapping, external, bytes] = GetParam();
     const Pair pair(external ? externalConfig(mapping) : tinyConfig(mapping));
-    const AtlasRunner runner = deviceRunner(pair, bytes);
+    const AtlasRunner runner = deviceRunner(pair);
+    RunnerOptions options;
+    options.deviceBytes = bytes;
     const TraceRequest request{
         .attention = true, .contributions = true, .intermediate = false, .probe = {}};
     for (const auto& [images, h, w] : {std::tuple<int64_t, int64_t, int64_t>{1, 512, 512},
@@ -47,7 +49,7 @@ TEST_P(DeviceRunnerShapes, EqualsThePlainForward) {
             }
             Trace expected;
             pair.network.forward(image, mask, request, &expected);
-            const RunnerOutput output = runner.run(image, mask, kAll);
+            const RunnerOutput output = runner.run(image, mask, kAll, options);
             expectEqual(output.trace, expected);
             for (const auto& [name, value] : expected)
                 if (name.starts_with("stage0.attention.")) {
@@ -68,7 +70,7 @@ TEST(DeviceRunner, GoesWithoutAScaleAsThePlainForwardDoes) {
     const at::NoGradGuard noGradient;
     at::manual_seed(8);
     const Pair pair(tinyConfig(WindowMapping::Nested));
-    const AtlasRunner runner = deviceRunner(pair, 0);
+    const AtlasRunner runner = deviceRunner(pair);
     const at::Tensor image = at::randn({1, 3, 1030, 700});
     for (int64_t off : {0, 1, 2}) {
         TraceRequest request;
@@ -91,8 +93,8 @@ TEST(DeviceRunner, Bfloat16StaysNearFloat32) {
     for (auto& stage : config.stages) stage.heads = 4;
     const Pair pair(config);
     const at::Tensor image = at::randn({1, 3, 300, 520});
-    const Trace a = deviceRunner(pair, 0).run(image, {}, kAll).trace,
-                b = deviceRunner(pair, 0, true).run(image, {}, kAll).trace;
+    const Trace a = deviceRunner(pair).run(image, {}, kAll).trace,
+                b = deviceRunner(pair, true).run(image, {}, kAll).trace;
     double largest = 0;
     for (const auto& [name, value] : a) {
         const double peak = std::max(1.0, value.abs().max().item<double>());
@@ -111,12 +113,13 @@ class DeviceRunnerPlaces : public testing::TestWithParam<std::tuple<Place, bool>
     Place place() const { return std::get<0>(GetParam()); }
     const Pair pair{std::get<1>(GetParam()) ? externalConfig(WindowMapping::Nested)
                                             : tinyConfig(WindowMapping::Nested)};
-    const AtlasRunner runner = deviceRunner(pair, place() == Place::Device ? 0 : kLittle);
+    const AtlasRunner runner = deviceRunner(pair);
 
     /// With too little memory for the finest tokens, where they are to go to a file.
     RunnerOptions optionsFor(const RunnerInput& input, const std::filesystem::path& scratch) const {
         RunnerOptions options;
         options.scratch = scratch;
+        options.deviceBytes = place() == Place::Device ? 0 : kLittle;
         options.key = "key";
         options.checkpointSeconds = 0;
         if (place() == Place::File)
@@ -195,7 +198,7 @@ TEST_P(DeviceRunnerPlaces, TheProcessorGoesOnWithWhatADeviceHasDone) {
 
 TEST(DeviceRunner, RefusesWhatOnlyTheProcessorDoes) {
     const Pair pair(tinyConfig(WindowMapping::Nested));
-    const AtlasRunner runner = deviceRunner(pair, 0);
+    const AtlasRunner runner = deviceRunner(pair);
     RunnerRequest request;
     request.probe = ProbePoint{0, 1, 1};
     EXPECT_THROW(runner.run(noiseInput(64, 64), request, {}, {}), ModelError);

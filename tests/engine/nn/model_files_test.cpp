@@ -265,6 +265,7 @@ TEST(DeviceGraph, RunsPlainlyOnTheProcessor) {
 
 TEST(ChooseDevice, SaysWhyThereIsNoGpu) {
     EXPECT_EQ(chooseDevice("cpu").device, at::Device(at::kCPU));
+    EXPECT_FALSE(chooseDevice("cpu:libtorch").ownKernels);
     EXPECT_NE(errorOf([] { chooseDevice("tpu"); }).find("unknown"), std::string::npos);
     const auto automatic = chooseDevice("auto");
     if (automatic.device.is_cuda()) GTEST_SKIP() << "SKIPPED: this machine has a GPU";

@@ -179,6 +179,7 @@ class NarrowClassifier : public Classifier {
     }
     WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
                               const WholeProgress& progress) const override {
+        if (most_ == 0) throw OutOfMemory("out of memory");
         return real_->classifyWhole(image, options, progress);
     }
 
@@ -221,6 +222,68 @@ TEST(ShortOfMemory, BatchesAreHalvedAndThenTheProcessorTakesOver) {
             .run({}, [](const RunProgress&) {});
     EXPECT_EQ(failed.state, RunState::Failed);
     EXPECT_NE(failed.error.find("memory"), std::string::npos);
+}
+
+TEST(ShortOfMemory, AWholeImageIsDoneByTheProcessorThen) {
+    const test::TemporaryFolder folder;
+    RunRequest request = wholeRequest(folder.path() / "plain", "synthetic:size=1500,seed=8");
+    const RunOutcome plain = runOf(request);
+    ASSERT_EQ(plain.state, RunState::Done) << plain.error;
+    request.device = "auto";
+    request.out = folder.path() / "narrow";
+    const auto narrow = std::make_shared<NarrowClassifier>(
+        Classifier::open(request.modelDir, ClassifierOptions{.device = "cpu", .cache = {}}), 0);
+    const RunOutcome outcome =
+        ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20), narrow)
+            .run({}, [](const RunProgress&) {});
+    ASSERT_EQ(outcome.state, RunState::Done) << outcome.error;
+    ASSERT_FALSE(outcome.warnings.empty());
+    EXPECT_NE(outcome.warnings.front().find("went on on the processor"), std::string::npos);
+    const LoadedRun a = loadRun(plain.folder), b = loadRun(outcome.folder);
+    EXPECT_EQ(a.layers.probabilities.values, b.layers.probabilities.values);
+}
+
+/// What a GPU does, by the processor.
+class OnADevice : public testing::TestWithParam<std::tuple<bool, std::string>> {};
+INSTANTIATE_TEST_SUITE_P(Runs, OnADevice,
+                         testing::Combine(testing::Bool(), testing::Values("fp32", "bf16")));
+
+TEST_P(OnADevice, EqualsTheProcessor) {
+    const auto& [whole, precision] = GetParam();
+    const test::TemporaryFolder folder;
+    RunRequest request = wholeRequest(folder.path() / "cpu", "synthetic:size=2100,seed=5");
+    request.wholeImage = whole;
+    const RunOutcome expected = runOf(request);
+    ASSERT_EQ(expected.state, RunState::Done) << expected.error;
+    request.device = "cpu:libtorch";
+    request.precision = precision;
+    request.out = folder.path() / "device";
+    const RunOutcome outcome = runOf(request);
+    ASSERT_EQ(outcome.state, RunState::Done) << outcome.error;
+    const LoadedRun a = loadRun(expected.folder), b = loadRun(outcome.folder);
+    EXPECT_NE(textOf(outcome.folder / "run.json").find("LibTorch's operations"), std::string::npos);
+    const double tolerance = precision == "bf16" ? 0.03 : 1e-4;
+    const auto compare = [&](const io::GridRaster& x, const io::GridRaster& y) {
+        ASSERT_EQ(x.values.size(), y.values.size());
+        double peak = 1;
+        for (const float v : x.values)
+            if (!std::isnan(v)) peak = std::max<double>(peak, std::abs(v));
+        for (size_t i = 0; i < x.values.size(); ++i) {
+            ASSERT_EQ(std::isnan(x.values[i]), std::isnan(y.values[i]));
+            if (!std::isnan(x.values[i])) {
+                ASSERT_NEAR(x.values[i], y.values[i], tolerance * peak);
+            }
+        }
+    };
+    compare(a.layers.probabilities, b.layers.probabilities);
+    compare(a.layers.mass, b.layers.mass);
+    ASSERT_EQ(a.layers.attention.size(), b.layers.attention.size());
+    for (size_t k = 0; k < a.layers.attention.size(); ++k)
+        compare(a.layers.attention[k], b.layers.attention[k]);
+    ASSERT_EQ(a.layers.contributions.size(), b.layers.contributions.size());
+    EXPECT_EQ(a.layers.contributions.empty(), !whole);
+    for (size_t k = 0; k < a.layers.contributions.size(); ++k)
+        compare(a.layers.contributions[k], b.layers.contributions[k]);
 }
 
 }  // namespace
