@@ -101,14 +101,22 @@ DeviceBlocks::Room DeviceBlocks::roomFor(const std::vector<TokenScale>& layouts)
     return room;
 }
 
+bool DeviceBlocks::Room::fits(int64_t bytes) const {
+    return coarse + bytes + std::min(kMostChunk, all / 4) <= all;
+}
+
 bool DeviceBlocks::holdsFinest(const std::vector<TokenScale>& layouts) const {
     const Room room = roomFor(layouts);
-    return room.coarse + room.finest + std::min(kMostChunk, room.all / 4) <= room.all;
+    return room.fits(bf16_ ? room.finest / 2 : room.finest);
 }
 
 void DeviceBlocks::begin(const std::vector<TokenScale>& layouts, float* finest) {
     const Room room = roomFor(layouts);
-    const int64_t rest = room.all - room.coarse - (finest ? 0 : room.finest);
+    const bool halved = !room.fits(room.finest);
+    const int64_t rest = room.all - room.coarse -
+                         (finest   ? 0
+                          : halved ? room.finest / 2
+                                   : room.finest);
     chunkBytes_ = std::clamp(rest / 2, kLeastChunk, kMostChunk);
     scales_.clear();
     chunk_ = {};
@@ -119,7 +127,9 @@ void DeviceBlocks::begin(const std::vector<TokenScale>& layouts, float* finest) 
         Scale scale;
         scale.layout = &layout;
         const std::vector<int64_t> shape{layout.slots(), layout.tokens(), network_.config().dim};
-        if (s > 0 || !finest) scale.tokens = at::zeros(shape, floats);
+        if (s > 0 || !finest)
+            scale.tokens =
+                at::zeros(shape, s == 0 && halved ? floats.dtype(at::kBFloat16) : floats);
         if (s > 0) scale.pooled = at::zeros(shape, floats);
         if (std::find(layout.partial.begin(), layout.partial.end(), 1) != layout.partial.end())
             scale.valid = onDevice(layout.valid, at::kByte, device_)
@@ -170,7 +180,7 @@ at::Tensor DeviceBlocks::upload(const float* from, size_t i, int64_t windows) co
 
 /// On the device, from there or from the host's memory (`source`, or where they are written to).
 at::Tensor DeviceBlocks::windows(size_t i, int64_t from, int64_t to, const float* source) const {
-    if (scales_[i].tokens.defined()) return scales_[i].tokens.slice(0, from, to);
+    if (scales_[i].tokens.defined()) return scales_[i].tokens.slice(0, from, to).to(at::kFloat);
     const int64_t each = scales_[i].layout->tokens() * stride();
     if (source) return upload(source + from * each, i, to - from);
     if (chunk_.from != from || chunk_.to != to)
@@ -224,8 +234,9 @@ void DeviceBlocks::place(int64_t image, int64_t row, int64_t column, const at::T
             to.push_back(layout.slot(image, y / w, x / w) * layout.tokens() + y % w * w + x % w);
         }
     if (from.empty()) return;
-    const at::Tensor some =
-        tokens.to(device_).flatten(0, 1).index_select(0, onDevice(from, at::kLong, device_));
+    const at::Tensor some = tokens.to(device_, scales_[0].tokens.scalar_type())
+                                .flatten(0, 1)
+                                .index_select(0, onDevice(from, at::kLong, device_));
     scales_[0].tokens.flatten(0, 1).index_copy_(0, onDevice(to, at::kLong, device_), some);
 }
 

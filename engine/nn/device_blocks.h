@@ -47,7 +47,9 @@ class DeviceBlocks : public BlockEngine {
   private:
     struct Scale {
         const TokenScale* layout = nullptr;
-        at::Tensor tokens;  ///< [slots, tokens, dim] float32; undefined: in the host's memory
+        /// [slots, tokens, dim]; undefined: in the host's memory. float32; the finest in bfloat16
+        /// where products are and it does not fit otherwise.
+        at::Tensor tokens;
         at::Tensor pooled;  ///< likewise: maxima of the next finer scale
         at::Tensor shared;  ///< [slots + 1, tokens, 2 dim]: keys and values; the last one is nobody
         at::Tensor valid;   ///< bool [slots, tokens]; undefined: all
@@ -66,6 +68,7 @@ class DeviceBlocks : public BlockEngine {
     /// Bytes for each part of a run.
     struct Room {
         int64_t all = 0, coarse = 0, finest = 0;
+        bool fits(int64_t bytes) const;  ///< beside the coarse scales and a call's work
     };
 
     const AtlasBlock& block(BlockId id) const;

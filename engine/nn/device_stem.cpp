@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <future>
 
 #include "engine/nn/atlas_cost.h"
 #include "engine/nn/autocast.h"
@@ -44,28 +44,28 @@ double DeviceStem::flopsPerPixel() const {
     return atlasCost(config_, kAnySide).stem / static_cast<double>(kAnySide * kAnySide);
 }
 
-/// The rows of pixels, of some columns of an image, that the next tiles need.
+/// The rows of pixels, of some columns of an image, that the next tiles need; the rows after them
+/// are read meanwhile.
 class DeviceStem::Band {
   public:
-    Band(const StemImage& image, int64_t channels, int64_t column, int64_t columns, int64_t rows)
-        : image_(image),
-          channels_(channels),
-          column_(column),
-          columns_(columns),
-          pixels_(static_cast<size_t>(rows * columns * channels)) {}
+    Band(const StemImage& image, int64_t channels, int64_t column, int64_t columns)
+        : image_(image), channels_(channels), column_(column), columns_(columns) {}
 
-    /// Reads on, so that the rows [first, end) are here; earlier ones are dropped.
-    void moveTo(int64_t first, int64_t end) {
-        const int64_t row = columns_ * channels_;
-        const int64_t kept = std::max<int64_t>(0, end_ - first);
-        if (kept > 0 && first > first_)
-            std::memmove(pixels_.data(), pixels_.data() + (first - first_) * row,
-                         static_cast<size_t>(kept * row) * sizeof(float));
+    /// Reads on, so that the rows [first, end) are here; earlier ones are dropped. Goes on reading
+    /// to `later`.
+    void moveTo(int64_t first, int64_t end, int64_t later) {
+        const auto row = static_cast<size_t>(columns_ * channels_);
+        const size_t dropped = static_cast<size_t>(first - first_) * row;
+        pixels_.erase(pixels_.begin(), pixels_.begin() + static_cast<std::ptrdiff_t>(
+                                                             std::min(pixels_.size(), dropped)));
+        if (end > end_) {
+            if (!ahead_.valid()) readAhead(std::max(first, end_), end);
+            const std::vector<float> fresh = ahead_.get();
+            pixels_.insert(pixels_.end(), fresh.begin(), fresh.end());
+        }
         first_ = first;
-        end_ = first + kept;
-        if (end > end_)
-            image_.pixels(end_, end - end_, column_, columns_, pixels_.data() + kept * row, row);
-        end_ = std::max(end_, end);
+        end_ = end;
+        if (later > end) readAhead(end, later);
     }
 
     /// [1, channels, rows, columns] of the rows that are here.
@@ -77,10 +77,21 @@ class DeviceStem::Band {
     }
 
   private:
+    void readAhead(int64_t from, int64_t to) {
+        ahead_ = std::async(std::launch::async, [this, from, to] {
+            const at::NoGradGuard noGradient;
+            const int64_t row = columns_ * channels_;
+            std::vector<float> rows(static_cast<size_t>((to - from) * row));
+            image_.pixels(from, to - from, column_, columns_, rows.data(), row);
+            return rows;
+        });
+    }
+
     const StemImage& image_;
     int64_t channels_, column_, columns_;
     std::vector<float> pixels_;
     int64_t first_ = 0, end_ = 0;  // rows of the image
+    std::future<std::vector<float>> ahead_;
 };
 
 void DeviceStem::run(const StemImage& image, const StemOptions& options) const {
@@ -89,11 +100,11 @@ void DeviceStem::run(const StemImage& image, const StemOptions& options) const {
     const int64_t most = tileTokens(options.tileBytes);
     const int64_t tokenColumn =  // bytes of a row of tokens' pixels, a token wide
         kTokenPx * kTokenPx * config_.inChannels * static_cast<int64_t>(sizeof(float));
-    int64_t step = std::min(most, options.bandBytes / (tokenColumn * columns) - kHalo);
+    int64_t step = std::min(most, (options.bandBytes / (tokenColumn * columns) - kHalo) / 3);
     if (options.bandRows > 0) step = options.bandRows / kTokenPx;
     step = std::max(step, std::min(kLeastTile, most));
     const int64_t panel =
-        std::max(most, options.bandBytes / (tokenColumn * (step + kHalo)) - kHalo);
+        std::max(most, options.bandBytes / (tokenColumn * (3 * step + kHalo)) - kHalo);
     const auto isWanted = [&](int64_t r0, int64_t r1, int64_t c0, int64_t c1) {
         if (!image.wanted) return true;
         for (int64_t r = r0; r < r1; ++r)
@@ -111,11 +122,11 @@ void DeviceStem::run(const StemImage& image, const StemOptions& options) const {
         at::zeros({1, 1, config_.dim}, at::TensorOptions().dtype(at::kFloat).device(device_));
     for (int64_t p0 = 0; p0 < columns; p0 += panel) {
         const int64_t p1 = std::min(columns, p0 + panel);
-        Band band(image, config_.inChannels, beginOf(p0), endOf(p1, image.width) - beginOf(p0),
-                  std::min(image.height, (step + kHalo) * kTokenPx));
+        Band band(image, config_.inChannels, beginOf(p0), endOf(p1, image.width) - beginOf(p0));
         for (int64_t r0 = image.firstTokenRow; r0 < rows; r0 += step) {
             const int64_t r1 = std::min(rows, r0 + step);
-            band.moveTo(beginOf(r0), endOf(r1, image.height));
+            band.moveTo(beginOf(r0), endOf(r1, image.height),
+                        r1 < rows ? endOf(std::min(rows, r1 + step), image.height) : 0);
             for (int64_t c0 = p0; c0 < p1; c0 += most) {
                 const int64_t c1 = std::min(p1, c0 + most);
                 if (!isWanted(r0, r1, c0, c1)) {

@@ -105,6 +105,27 @@ TEST(DeviceRunner, Bfloat16StaysNearFloat32) {
     EXPECT_GT(largest, 1e-4) << "nothing was rounded";
 }
 
+TEST(DeviceRunner, KeepsTheFinestTokensInBfloat16WhereTheyFitNoOtherWay) {
+    const at::NoGradGuard noGradient;
+    at::manual_seed(18);
+    const Pair pair(tinyConfig(WindowMapping::Nested));
+    const AtlasRunner runner = deviceRunner(pair, true), exact = deviceRunner(pair);
+    const at::Tensor image = at::randn({1, 3, 1024, 1024});
+    const at::Tensor expected = exact.run(image, {}, kAll).logits;
+    RunnerOptions options;
+    const int64_t finest = exact.run(image, {}, kAll).tokenBytes;
+    std::vector<at::Tensor> answers;
+    // Room for all of it; for half; for none.
+    for (const double share : {4.0, 1.2, 0.1}) {
+        options.deviceBytes = static_cast<int64_t>(share * static_cast<double>(finest));
+        answers.push_back(runner.run(image, {}, kAll, options).logits);
+        EXPECT_LE((answers.back() - expected).abs().max().item<double>(),
+                  3e-2 * std::max(1.0, expected.abs().max().item<double>()))
+            << share;
+    }
+    EXPECT_GT((answers[0] - answers[1]).abs().max().item<double>(), 0) << "nothing was rounded";
+}
+
 /// Where the finest tokens lie.
 enum class Place { Device, Host, File };
 
