@@ -153,16 +153,20 @@ class CpuStem::Impl::Stream {
             image.pixels(row, end - row, firstPx, lastPx - firstPx, pixels.rows.at(row, 0),
                          pixels.rows.rowFloats());
             row = end;
-            for (size_t l = 0; l < layers_.size(); ++l) advance(l, options.bf16);
-            MapState& out = maps_.back();
-            const int64_t ready = std::min(out.rows.end(), tokenRows);
-            for (; delivered < ready; ++delivered)
-                image.tokens(delivered, from,
-                             at::from_blob(out.rows.at(delivered, from - panelFrom_),
-                                           {1, to - from, stem_.dim_},
-                                           {(to - from) * out.channels, out.channels, 1},
-                                           at::TensorOptions().dtype(at::kFloat)));
-            out.rows.drop(delivered);
+            // At the bottom every layer has rows left that wait for those below: as many at a time
+            // as before, so that no buffer has to grow for them.
+            do {
+                for (size_t l = 0; l < layers_.size(); ++l) advance(l, step, options.bf16);
+                MapState& out = maps_.back();
+                const int64_t ready = std::min(out.rows.end(), tokenRows);
+                for (; delivered < ready; ++delivered)
+                    image.tokens(delivered, from,
+                                 at::from_blob(out.rows.at(delivered, from - panelFrom_),
+                                               {1, to - from, stem_.dim_},
+                                               {(to - from) * out.channels, out.channels, 1},
+                                               at::TensorOptions().dtype(at::kFloat)));
+                out.rows.drop(delivered);
+            } while (row == image.height && delivered < tokenRows);
         }
     }
 
@@ -236,8 +240,8 @@ class CpuStem::Impl::Stream {
         return false;
     }
 
-    /// Computes the rows of map l + 1 that map l allows.
-    void advance(size_t l, bool bf16) {
+    /// Computes the rows of map l + 1 that map l allows, of those that `step` rows of pixels give.
+    void advance(size_t l, int64_t step, bool bf16) {
         const Layer& layer = layers_[l];
         MapState& in = maps_[l];
         MapState& out = maps_[l + 1];
@@ -245,7 +249,10 @@ class CpuStem::Impl::Stream {
         const int64_t first = out.rows.end();
         int64_t end = layer.conv.stride == 2 ? in.rows.end() / 2 : in.rows.end() - 1;
         if (complete) end = out.height;
-        if (layer.conv.stride == 1 && !complete)
+        const int64_t most = std::max<int64_t>(1, step * out.height / maps_[0].height);
+        end =
+            std::min(end, first + (most + kWinogradOutput - 1) / kWinogradOutput * kWinogradOutput);
+        if (layer.conv.stride == 1 && end < out.height)
             end = first + (end - first) / kWinogradOutput * kWinogradOutput;
         if (end > first) {
             const int64_t tileEnd =
