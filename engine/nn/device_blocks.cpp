@@ -112,7 +112,7 @@ bool DeviceBlocks::holdsFinest(const std::vector<TokenScale>& layouts) const {
 
 void DeviceBlocks::begin(const std::vector<TokenScale>& layouts, float* finest) {
     const Room room = roomFor(layouts);
-    const bool halved = !room.fits(room.finest);
+    const bool halved = bf16_ && !room.fits(room.finest);
     const int64_t rest = room.all - room.coarse -
                          (finest   ? 0
                           : halved ? room.finest / 2
@@ -157,7 +157,10 @@ void DeviceBlocks::end() {
     scales_.clear();
     chunk_ = {};
     finest_ = nullptr;
-    if (at::accelerator::isAccelerator(device_.type())) at::accelerator::emptyCache();
+    if (at::accelerator::isAccelerator(device_.type())) try {
+            at::accelerator::emptyCache();
+        } catch (const std::exception&) {  // a broken device says so at its next use
+        }
 }
 
 int64_t DeviceBlocks::windowsAtOnce(size_t i) const {
@@ -312,7 +315,7 @@ DeviceBlocks::Parents DeviceBlocks::parentsOf(size_t i, size_t t, int64_t from, 
     return parents;
 }
 
-/// Keys and values of those windows of scale `t`; a parent without valid tokens has no key.
+/// Keys and values of those windows of scale `t`. A parent without valid tokens has no key.
 KeySegment DeviceBlocks::segmentOf(BlockId id, size_t t, const Parents& parents) const {
     const TokenScale& layout = *scales_[t].layout;
     std::vector<int64_t> places;
@@ -349,11 +352,11 @@ at::Tensor DeviceBlocks::finish(const AtlasBlock::WeightSet& set, const at::Tens
 
 void DeviceBlocks::topDown(BlockId id, size_t i, int64_t from, int64_t to, const float* source,
                            const AttentionRecord& record) {
-    const Autocast autocast(bf16_, device_.type());
     const auto scale = static_cast<int64_t>(i);
     const auto& w = set(id, i);
     at::Tensor x = windows(i, from, to, source);
-    if (i == 0) x = x + position(id, i);
+    if (i == 0) x = x + position(id, i);  // in float32
+    const Autocast autocast(bf16_, device_.type());
     const at::Tensor valid = validOf(i, from, to);
     const at::Tensor q = heads(id, w.q(w.normQ(x)));
     std::vector<std::pair<int64_t, std::vector<int64_t>>> seen{{scale, {}}};  // scale, slots

@@ -29,30 +29,7 @@ TEST_P(RunnerShapes, EqualsThePlainForward) {
     at::manual_seed(7);
     const auto& [mapping, external] = GetParam();
     Pair pair(external ? externalConfig(mapping) : tinyConfig(mapping));
-    const TraceRequest request{
-        .attention = true, .contributions = true, .intermediate = false, .probe = {}};
-    for (const auto& [images, h, w] : {std::tuple<int64_t, int64_t, int64_t>{1, 512, 512},
-                                       {2, 300, 130},
-                                       {1, 64, 900},
-                                       {3, 40, 40},
-                                       {1, 1030, 700}})
-        for (const bool masked : {false, true}) {
-            SCOPED_TRACE(std::to_string(h) + " x " + std::to_string(w) + (masked ? " masked" : ""));
-            const at::Tensor image = at::randn({images, 3, h, w});
-            at::Tensor mask;
-            if (masked) {
-                mask = at::randint(0, 4, {images, (h + 15) / 16, (w + 15) / 16}, at::kInt) == 0;
-                mask.slice(1, 0, 1).slice(2, 0, 1).fill_(1);
-                if (mask.size(1) > 40) mask.slice(1, 8, 24).fill_(0);  // windows without a token
-            }
-            Trace expected;
-            pair.network.forward(image, mask, request, &expected);
-            const RunnerOutput output = pair.runner.run(image, mask, kAll);
-            expectEqual(output.trace, expected);
-            if (masked && h > 1000) {
-                EXPECT_GT(output.windowsSkipped, 0.1);
-            }
-        }
+    expectPlainForward(pair, pair.runner, {});
 }
 
 INSTANTIATE_TEST_SUITE_P(Mappings, RunnerShapes,
@@ -307,15 +284,7 @@ TEST_P(RunnerConfigs, GoesOnFromACheckpointWhereverItWasCancelled) {
         options.checkpoints = true;
         options.checkpointSeconds = 0;
         options.key = "key";
-        // 1 MiB more than is needed without the finest tokens: found by asking.
-        if (file)
-            for (options.memoryBytes = int64_t{380} << 20;; options.memoryBytes += 1 << 18) try {
-                    pair.runner.run(input, kAll, options,
-                                    [](const RunnerProgress&) { throw Stop{}; });
-                } catch (const Stop&) {
-                    break;
-                } catch (const ModelError&) {
-                }
+        if (file) options.memoryBytes = leastMemory(pair.runner, input, options);
         double reached = 0;
         int calls = 0, attempts = 0;
         for (const double limit : {0.1, 0.35, 0.6, 0.8, 0.97, 2.0}) {

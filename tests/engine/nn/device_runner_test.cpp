@@ -31,34 +31,7 @@ TEST_P(DeviceRunnerShapes, EqualsThePlainForward) {
     const AtlasRunner runner = deviceRunner(pair);
     RunnerOptions options;
     options.deviceBytes = bytes;
-    const TraceRequest request{
-        .attention = true, .contributions = true, .intermediate = false, .probe = {}};
-    for (const auto& [images, h, w] : {std::tuple<int64_t, int64_t, int64_t>{1, 512, 512},
-                                       {2, 300, 130},
-                                       {1, 64, 900},
-                                       {3, 40, 40},
-                                       {1, 1030, 700}})
-        for (const bool masked : {false, true}) {
-            SCOPED_TRACE(std::to_string(h) + " x " + std::to_string(w) + (masked ? " masked" : ""));
-            const at::Tensor image = at::randn({images, 3, h, w});
-            at::Tensor mask;
-            if (masked) {
-                mask = at::randint(0, 4, {images, (h + 15) / 16, (w + 15) / 16}, at::kInt) == 0;
-                mask.slice(1, 0, 1).slice(2, 0, 1).fill_(1);
-                if (mask.size(1) > 40) mask.slice(1, 8, 24).fill_(0);  // windows without a token
-            }
-            Trace expected;
-            pair.network.forward(image, mask, request, &expected);
-            const RunnerOutput output = runner.run(image, mask, kAll, options);
-            expectEqual(output.trace, expected);
-            for (const auto& [name, value] : expected)
-                if (name.starts_with("stage0.attention.")) {
-                    EXPECT_TRUE(output.trace.contains(name)) << name;
-                }
-            if (masked && h > 1000) {
-                EXPECT_GT(output.windowsSkipped, 0.1);
-            }
-        }
+    expectPlainForward(pair, runner, options);
 }
 
 INSTANTIATE_TEST_SUITE_P(Places, DeviceRunnerShapes,
@@ -143,13 +116,7 @@ class DeviceRunnerPlaces : public testing::TestWithParam<std::tuple<Place, bool>
         options.deviceBytes = place() == Place::Device ? 0 : kLittle;
         options.key = "key";
         options.checkpointSeconds = 0;
-        if (place() == Place::File)
-            for (options.memoryBytes = int64_t{380} << 20;; options.memoryBytes += 1 << 18) try {
-                    runner.run(input, kAll, options, [](const RunnerProgress&) { throw Stop{}; });
-                } catch (const Stop&) {
-                    break;
-                } catch (const ModelError&) {
-                }
+        if (place() == Place::File) options.memoryBytes = leastMemory(runner, input, options);
         return options;
     }
 };

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "engine/nn/atlas_runner.h"
+#include "engine/nn/model_error.h"
 
 namespace atlas::engine {
 
@@ -101,5 +103,49 @@ inline RunnerInput noiseInput(int64_t height, int64_t width, int64_t* pixelsRead
 
 /// Thrown to cancel a run.
 struct Stop {};
+
+/// Batches, sides that are no multiples of anything, masks: all of it as Atlas::forward.
+inline void expectPlainForward(const Pair& pair, const AtlasRunner& runner,
+                               const RunnerOptions& options) {
+    const TraceRequest request{
+        .attention = true, .contributions = true, .intermediate = false, .probe = {}};
+    for (const auto& [images, h, w] : {std::tuple<int64_t, int64_t, int64_t>{1, 512, 512},
+                                       {2, 300, 130},
+                                       {1, 64, 900},
+                                       {3, 40, 40},
+                                       {1, 1030, 700}})
+        for (const bool masked : {false, true}) {
+            SCOPED_TRACE(std::to_string(h) + " x " + std::to_string(w) + (masked ? " masked" : ""));
+            const at::Tensor image = at::randn({images, 3, h, w});
+            at::Tensor mask;
+            if (masked) {
+                mask = at::randint(0, 4, {images, (h + 15) / 16, (w + 15) / 16}, at::kInt) == 0;
+                mask.slice(1, 0, 1).slice(2, 0, 1).fill_(1);
+                if (mask.size(1) > 40) mask.slice(1, 8, 24).fill_(0);  // windows without a token
+            }
+            Trace expected;
+            pair.network.forward(image, mask, request, &expected);
+            const RunnerOutput output = runner.run(image, mask, kAll, options);
+            expectEqual(output.trace, expected);
+            for (const auto& [name, value] : expected)
+                if (name.starts_with("stage0.attention.")) {
+                    EXPECT_TRUE(output.trace.contains(name)) << name;
+                }
+            if (masked && h > 1000) {
+                EXPECT_GT(output.windowsSkipped, 0.1);
+            }
+        }
+}
+
+/// RunnerOptions::memoryBytes just enough for everything but the finest tokens: found by asking.
+inline int64_t leastMemory(const AtlasRunner& runner, const RunnerInput& input,
+                           RunnerOptions options) {
+    for (options.memoryBytes = int64_t{380} << 20;; options.memoryBytes += 1 << 18) try {
+            runner.run(input, kAll, options, [](const RunnerProgress&) { throw Stop{}; });
+        } catch (const Stop&) {
+            return options.memoryBytes;
+        } catch (const ModelError&) {
+        }
+}
 
 }  // namespace atlas::engine
