@@ -51,12 +51,6 @@ std::string checkClassification() {
     return classifier->deviceReason() + ", " + classifier->versions();
 }
 
-std::string gibibytes(int64_t bytes) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.1f GiB", static_cast<double>(bytes) / 1073741824.0);
-    return text;
-}
-
 Finding found(const char* name, const std::function<std::string()>& check) {
     try {
         return {name, check(), true};
@@ -86,8 +80,9 @@ std::vector<Finding> facts() {
               }),
         found("memory",
               [] {
-                  return gibibytes(physicalMemory()) + " in the machine, " +
-                         gibibytes(engine::processMemory("VmRSS")) + " taken by this program";
+                  return engine::memoryText(physicalMemory()) + " in the machine, " +
+                         engine::memoryText(engine::processMemory("VmRSS")) +
+                         " taken by this program";
               }),
         {"LibTorch", TORCH_VERSION},
         found("readers", checkReaders),

@@ -17,6 +17,7 @@
 #include "engine/nn/context_batch.h"
 #include "engine/nn/device.h"
 #include "engine/nn/device_graph.h"
+#include "engine/nn/machine.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
@@ -257,7 +258,7 @@ class AtlasClassifier : public Classifier {
                     options.deviceBytes > 0 ? options.deviceBytes : freeMemory(choice_.device);
                 options.deviceBytes = std::max<int64_t>(1, before / 2);
                 notes.push_back("out of memory: went on with half of the device's memory (" +
-                                std::to_string(options.deviceBytes >> 20) + " MiB)");
+                                memoryText(options.deviceBytes) + ")");
             }
     }
 

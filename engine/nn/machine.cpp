@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/machine.h"
 
+#include <cstdio>
 #include <fstream>
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -31,6 +32,16 @@ void forgetPeakMemory() {
     malloc_trim(0);  // what was freed is not to be counted as being there
 #endif
     std::ofstream("/proc/self/clear_refs") << 5;
+}
+
+std::string memoryText(int64_t bytes) {
+    char text[32];
+    const double mebi = static_cast<double>(bytes) / 1048576;
+    if (mebi < 1024)
+        std::snprintf(text, sizeof text, "%.0f MiB", mebi);
+    else
+        std::snprintf(text, sizeof text, "%.1f GiB", mebi / 1024);
+    return text;
 }
 
 }  // namespace atlas::engine

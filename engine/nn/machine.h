@@ -17,4 +17,7 @@ int64_t processMemory(const std::string& field);
 /// VmHWM counts anew from here, where the system can do that.
 void forgetPeakMemory();
 
+/// 812 MiB, 4.5 GiB.
+std::string memoryText(int64_t bytes);
+
 }  // namespace atlas::engine

@@ -2,7 +2,6 @@
 #include "engine/training/largest_batch.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "engine/nn/machine.h"
 
@@ -42,16 +41,6 @@ LargestBatch largestBatch(int64_t bytes, int64_t most,
         best.bytes = seen;
         if (images >= most) return best;
     }
-}
-
-std::string memoryText(int64_t bytes) {
-    char text[32];
-    const double mebi = static_cast<double>(bytes) / 1048576;
-    if (mebi < 1024)
-        std::snprintf(text, sizeof text, "%.0f MiB", mebi);
-    else
-        std::snprintf(text, sizeof text, "%.1f GiB", mebi / 1024);
-    return text;
 }
 
 }  // namespace atlas::engine

@@ -20,7 +20,4 @@ struct LargestBatch {
 LargestBatch largestBatch(int64_t bytes, int64_t most,
                           const std::function<void(int64_t images)>& work);
 
-/// 812 MiB, 4.5 GiB.
-std::string memoryText(int64_t bytes);
-
 }  // namespace atlas::engine

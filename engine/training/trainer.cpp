@@ -18,6 +18,7 @@
 #include "engine/nn/atlas_runner.h"
 #include "engine/nn/autocast.h"
 #include "engine/nn/device.h"
+#include "engine/nn/machine.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/precision.h"
 #include "engine/nn/safetensors.h"
