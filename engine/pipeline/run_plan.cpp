@@ -34,10 +34,12 @@ RunPlan planWhole(const io::ColorSource& image, const ModelConfig& model, RunPla
     plan.wholeWidthPx = pixels(plan.region.width, plan.umPerPixelX);
     plan.wholeHeightPx = pixels(plan.region.height, plan.umPerPixelY);
     if (std::min(plan.wholeWidthPx, plan.wholeHeightPx) < kLeastWholePx)
-        throw std::runtime_error(image.info().path + ": at the model's resolution the region has " +
-                                 std::to_string(plan.wholeWidthPx) + " x " +
-                                 std::to_string(plan.wholeHeightPx) +
-                                 " pixels: too few for the network");
+        throw std::runtime_error(
+            image.info().path + ": a pixel is " + lengthText(plan.umPerPixelX, model.ground) +
+            " wide, one of the model " + model.name + " " +
+            lengthText(model.spacingUmPx, model.ground) + ": at its resolution the region has " +
+            std::to_string(plan.wholeWidthPx) + " x " + std::to_string(plan.wholeHeightPx) +
+            " pixels, too few for the network");
     plan.contextWidth = plan.strideX = static_cast<double>(plan.region.width);
     plan.contextHeight = plan.strideY = static_cast<double>(plan.region.height);
     plan.columns = plan.rows = 1;

@@ -622,6 +622,22 @@ TEST_F(WindowTest, TheWholeAreaAsOneContextShowsWhatEachPlaceAdds) {
     EXPECT_TRUE(values()["layers"].toObject().contains("evidence"));
 }
 
+TEST_F(WindowTest, WhatARunSaidGoesWithItsImage) {
+    open("synthetic:size=2048,seed=21");
+    ASSERT_TRUE(window_->runPanel()->chooseModel("scenes"));
+    window_->findChild<QComboBox*>("run.context")->setCurrentIndex(1);
+    window_->findChild<QLineEdit*>("run.resolution")->setText("0.5um");
+    window_->startRun();
+    QTest::qWait(50);
+    ASSERT_TRUE(settle());
+    const auto* state = window_->findChild<QLabel*>("run.state");
+    EXPECT_TRUE(state->text().contains("0 x 0 pixels")) << state->text().toStdString();
+    EXPECT_TRUE(state->text().contains("0.5 m")) << state->text().toStdString();
+    open("synthetic:size=3072,seed=21");
+    EXPECT_TRUE(state->text().isEmpty()) << state->text().toStdString();
+    EXPECT_TRUE(window_->findChild<QPushButton*>("run.start")->isEnabled());
+}
+
 TEST_F(WindowTest, AsksForTheResolutionInsteadOfGuessing) {
     ATLAS_REQUIRE_DATA(test::dataRoot() / "data/slides/boxes.tiff");
     open(copyOf("slides/boxes.tiff"));

@@ -244,7 +244,9 @@ void RunPanel::setResolutionKnown(bool known, const QString& text) {
 
 void RunPanel::setImageOpen(bool open) {
     imageOpen_ = open;
-    start_->setEnabled(open);
+    const bool active = cancel_->isEnabled();
+    start_->setEnabled(open && !active);
+    if (!active) state_->clear();  // it spoke of the image before
 }
 
 void RunPanel::showProgress(const engine::RunProgress& p) {
