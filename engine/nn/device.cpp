@@ -20,6 +20,12 @@ int64_t cudaDevices(std::string& cause) {
     return count;
 }
 
+DeviceChoice gpu(int64_t index) {
+    at::globalContext().setAllowTF32CuDNN(false);  // fp32 is float32; bf16 is there for speed
+    return {at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index)),
+            "GPU " + std::to_string(index) + " (" + cudaPluginStatus() + ")", false};
+}
+
 }  // namespace
 
 DeviceChoice chooseDevice(const std::string& request) {
@@ -28,8 +34,7 @@ DeviceChoice chooseDevice(const std::string& request) {
         return {at::Device(at::kCPU), "CPU by LibTorch's operations (as asked)", false};
     std::string cause;
     if (request == "auto" || request.empty()) {
-        if (cudaDevices(cause) > 0)
-            return {at::Device(at::kCUDA, 0), "GPU 0 (" + cudaPluginStatus() + ")", false};
+        if (cudaDevices(cause) > 0) return gpu(0);
         return {at::Device(at::kCPU), "CPU (" + cause + ")"};
     }
     if (request != "cuda" && request.rfind("cuda:", 0) != 0)
@@ -47,8 +52,7 @@ DeviceChoice chooseDevice(const std::string& request) {
     if (index >= count)
         throw ModelError("device " + request + " cannot be used: there are " +
                          std::to_string(count) + " GPUs, numbered from 0");
-    return {at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index)),
-            "GPU " + std::to_string(index) + " (" + cudaPluginStatus() + ")", false};
+    return gpu(index);
 }
 
 int64_t freeMemory(const at::Device& device) {

@@ -16,6 +16,7 @@
 #include "engine/nn/backbones/vil.h"
 #include "engine/nn/safetensors.h"
 #include "tests/support/test_data.h"
+#include "tests/support/test_device.h"
 
 namespace atlas::engine {
 namespace {
@@ -30,6 +31,7 @@ struct Case {
     json record;
     StateDict io, weights;
     AtlasConfig config;
+    at::Device device = test::testDevice("cpu").device;
 
     explicit Case(const fs::path& path) {
         std::ifstream file(path);
@@ -45,15 +47,19 @@ struct Case {
         if (record.contains("window_mapping"))
             settings["window_mapping"] = record["window_mapping"];
         config = AtlasConfig::fromJson(settings);
+        weights = test::moved(weights, device);
     }
+
+    at::Tensor input(const std::string& name) const { return io.at(name).to(device, at::kFloat); }
 
     at::Tensor image() const {
         const auto values = [&](const char* key) {
             auto list = record.at("config").at(key).get<std::vector<float>>();
             return at::from_blob(list.data(), {3, 1, 1}, at::kFloat).clone();
         };
-        return (io.at("image_u8").to(at::kFloat) / 255 - values("image_mean")) /
-               values("image_std");
+        return ((io.at("image_u8").to(at::kFloat) / 255 - values("image_mean")) /
+                values("image_std"))
+            .to(device);
     }
 };
 
@@ -86,7 +92,7 @@ Trace runStem(const Case& c) {
 Trace runStack(const Case& c) {
     WeightReader reader(c.weights);
     const AtlasStage stage(reader, "", c.config, c.config.stages.at(0));
-    TokenMaps tokens = buildTokenMaps(c.io.at("token_map_f16").to(at::kFloat), c.config, {});
+    TokenMaps tokens = buildTokenMaps(c.input("token_map_f16"), c.config, {});
     Trace trace, inner;
     const auto keep = [&](const std::string& name) {
         for (size_t s = 0; s < tokens.maps.size(); ++s)
@@ -110,7 +116,7 @@ Trace runBlock(const Case& c) {
     scales.valid.resize(scales.geometry.size());
     std::vector<at::Tensor> maps;
     for (size_t s = 0; s < scales.geometry.size(); ++s)
-        maps.push_back(toRaster(c.io.at("input_f16.scale" + std::to_string(s)).to(at::kFloat),
+        maps.push_back(toRaster(c.input("input_f16.scale" + std::to_string(s)),
                                 scales.geometry[s].window, scales.geometry[s].rows));
     Trace trace;
     block.forward(maps, scales, {}, kEverything, &trace);
@@ -127,7 +133,7 @@ Trace runPosition(const Case& c) {
     StateDict block;
     const std::string prefix = "atlas_models.0.levels.0.blocks.0.";
     for (const auto& [name, tensor] : named)
-        if (name.starts_with(prefix)) block[name.substr(prefix.size())] = tensor;
+        if (name.starts_with(prefix)) block[name.substr(prefix.size())] = tensor.to(c.device);
     for (const auto& [name, tensor] : c.weights) block["posemb.0." + name] = tensor;
     WeightReader reader(block);
     const AtlasBlock layer(reader, "", config, config.stages[0]);
@@ -135,8 +141,8 @@ Trace runPosition(const Case& c) {
     Trace trace;
     for (const auto& side : c.record.at("config").at("window_sides")) {
         const std::string name = std::to_string(side.get<int64_t>());
-        trace["output.side" + name] = c.io.at("input_f16.side" + name).to(at::kFloat) +
-                                      layer.positionEmbedding(0, side.get<int64_t>());
+        trace["output.side" + name] =
+            c.input("input_f16.side" + name) + layer.positionEmbedding(0, side.get<int64_t>());
     }
     return trace;
 }
@@ -165,7 +171,7 @@ void compare(const Case& c, const Trace& trace, bool some = false) {
     for (const auto& [name, expected] : c.io) {
         if (isInput(name) || (some && !trace.contains(name))) continue;
         ASSERT_TRUE(trace.contains(name)) << name << " was not computed";
-        at::Tensor mine = trace.at(name).to(at::kFloat);
+        at::Tensor mine = trace.at(name).to(at::kCPU, at::kFloat);
         if (saved.defined() && name.ends_with(".scale0") && !name.starts_with("contributions"))
             mine = mine.index_select(0, saved);
         ASSERT_EQ(mine.sizes(), expected.sizes()) << name;
@@ -182,12 +188,13 @@ void compareRunner(const Case& c) {
     SCOPED_TRACE("AtlasRunner");
     Atlas network(c.config, c.weights);
     network.fold();
-    const AtlasRunner runner(network);
     const at::Tensor mask = c.io.contains("token_mask") ? c.io.at("token_mask") : at::Tensor();
     const RunnerRequest request{.attention = true, .contributions = true, .probe = {}};
-    const auto output = runner.run(c.image(), mask, request);
-    ASSERT_TRUE(output.trace.contains("logits") && output.trace.contains("baseline"));
-    compare(c, output.trace, true);
+    if (c.device.is_cpu()) {
+        const auto output = AtlasRunner(network).run(c.image(), mask, request);
+        ASSERT_TRUE(output.trace.contains("logits") && output.trace.contains("baseline"));
+        compare(c, output.trace, true);
+    }
     SCOPED_TRACE("on a device");
     RunnerOptions options;
     options.deviceBytes = 1;  // tiles of the stem, tokens in the host's memory
@@ -203,7 +210,7 @@ void compareBackbone(const StateDict& io, const std::string& prefix, const Trace
         if (!name.starts_with(prefix) || name.ends_with("input")) continue;
         const std::string key = name.substr(prefix.size());
         ASSERT_TRUE(trace.contains(key)) << name << " was not computed";
-        const at::Tensor& mine = trace.at(key);
+        const at::Tensor mine = trace.at(key).cpu();
         ASSERT_EQ(mine.sizes(), expected.sizes()) << name;
         const double peak = expected.abs().max().item<double>();
         EXPECT_LE((mine - expected).abs().max().item<double>(), 2e-4 * std::max(1.0, peak)) << name;
@@ -257,15 +264,17 @@ at::Tensor runVariant(const std::string& system, const json& v, WeightReader& re
 }
 
 void runBackboneCase(const fs::path& path, const json& record) {
+    const at::Device device = test::testDevice("cpu").device;
     const StateDict io = loadSafetensors(fs::path(path).replace_extension(".io.safetensors")),
-                    weights =
-                        loadSafetensors(fs::path(path).replace_extension(".weights.safetensors"));
+                    weights = test::moved(
+                        loadSafetensors(fs::path(path).replace_extension(".weights.safetensors")),
+                        device);
     const auto system = record.at("system").get<std::string>();
     if (record.at("kind") == "model") {
         const auto network = Backbone::make(system, record, weights);
         BackboneTrace trace;
         trace.intermediate = trace.attention = true;
-        network->forward(io.at("input"), &trace);
+        network->forward(io.at("input").to(device), &trace);
         compareBackbone(io, "", trace.values);
         EXPECT_EQ(trace.maps.size(), network->maps().size());
         return;
@@ -279,7 +288,8 @@ void runBackboneCase(const fs::path& path, const json& record) {
         WeightReader reader(mine);
         BackboneTrace trace;
         trace.intermediate = true;
-        trace.values["output"] = runVariant(system, v, reader, io.at(prefix + "input"), trace);
+        trace.values["output"] =
+            runVariant(system, v, reader, io.at(prefix + "input").to(device), trace);
         reader.finish(prefix);
         compareBackbone(io, prefix, trace.values);
     }
@@ -291,6 +301,7 @@ class GoldenTest : public testing::Test {
 
     void TestBody() override {
         const at::NoGradGuard noGradient;
+        ATLAS_REQUIRE_DEVICE(test::testDevice("cpu"));
         std::ifstream file(path_);
         const json record = json::parse(file);
         const std::string kind = record.value("kind", "unknown");
@@ -298,7 +309,7 @@ class GoldenTest : public testing::Test {
         if (record.contains("system")) return runBackboneCase(path_, record);
         ASSERT_TRUE(kKinds.contains(kind)) << name << " is of kind " << kind;
         const Case c(path_);
-        const Autocast autocast(c.record.at("dtype") == "bfloat16_autocast", at::kCPU);
+        const Autocast autocast(c.record.at("dtype") == "bfloat16_autocast", c.device.type());
         compare(c, kKinds.at(kind)(c));
         if (kind == "model" && c.record.at("dtype") != "bfloat16_autocast") compareRunner(c);
     }
