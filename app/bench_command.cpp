@@ -85,6 +85,7 @@ int runBench(const BenchArguments& arguments) {
     options.all = arguments.all;
     options.seconds = arguments.seconds;
     options.threads = arguments.threads;
+    options.device = arguments.device;
     if (!arguments.json) std::cout << engine::benchmarkLine(nullptr) << std::endl;
     auto result = engine::runBenchmarks(options, [&](const nlohmann::json& r) {
         if (!arguments.json) std::cout << engine::benchmarkLine(r) << std::endl;

@@ -46,7 +46,7 @@ struct SelftestArguments {
 int runSelftest(const SelftestArguments& arguments);
 
 struct BenchArguments {
-    std::string filter, compare;
+    std::string filter, compare, device = "cpu";
     std::string python;  ///< interpreter with torch: times torch.compile of the same networks too
     double seconds = 4;
     int threads = 0;

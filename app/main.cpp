@@ -93,6 +93,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     auto* bench = app.add_subcommand("bench", "Time each operation against plain LibTorch");
     bench->add_option("filter", a.bench.filter, "Part of a benchmark's name");
     bench->add_option("--seconds", a.bench.seconds, "Of measuring each side of a case, about");
+    bench->add_option("--device", a.bench.device, "cpu, or what a GPU does: cuda, cuda:N")
+        ->capture_default_str();
     bench->add_option("--threads", a.bench.threads, "Threads; 0: all cores")
         ->check(CLI::Range(0, 1024));
     bench->add_option("--compare", a.bench.compare, "Earlier JSON: print what changed");

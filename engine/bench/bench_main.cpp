@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The benchmark where only LibTorch is: engine_bench [--json] [--all] [--seconds S] [NAME_PART],
-// and engine_bench --scaling [--json] [--most PX] [--limit S] [NAME_PART] for time and memory
-// against size.
+// The benchmark where only LibTorch is: engine_bench [--json] [--all] [--seconds S] [--device D]
+// [NAME_PART], and engine_bench --scaling [--json] [--most PX] [--limit S] [NAME_PART] for time and
+// memory against size.
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -21,6 +21,8 @@ int main(int argc, char** argv) {
             options.all = true;
         else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
             options.seconds = std::atof(argv[++i]);
+        else if (std::strcmp(argv[i], "--device") == 0 && i + 1 < argc)
+            options.device = argv[++i];
         else if (std::strcmp(argv[i], "--scaling") == 0)
             sizes = true;
         else if (std::strcmp(argv[i], "--most") == 0 && i + 1 < argc)

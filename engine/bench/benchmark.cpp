@@ -5,12 +5,11 @@
 #include <ATen/ops/randn.h>
 #include <torch/version.h>
 
-#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "engine/bench/memory_probe.h"
+#include "engine/bench/benchmark_case.h"
 #include "engine/bench/plain_atlas.h"
 #include "engine/nn/atlas_cost.h"
 #include "engine/nn/atlas_runner.h"
@@ -19,6 +18,7 @@
 #include "engine/nn/backbones/backbone_layers.h"
 #include "engine/nn/block_runner.h"
 #include "engine/nn/cpu_stem.h"
+#include "engine/nn/device.h"
 #include "engine/nn/machine.h"
 #include "engine/nn/precision.h"
 
@@ -26,114 +26,6 @@ namespace atlas::engine {
 namespace {
 
 using nlohmann::json;
-
-double secondsOf(const std::function<void()>& work) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-/// One thing to compute, both ways.
-struct Case {
-    std::string name;
-    double flops = 0;
-    double bytes = 0;  ///< inputs, outputs and weights, each once
-    std::function<void()> ours, plain;
-};
-
-/// Large square products for about as long as what is compared with them takes, since a processor
-/// is faster for a moment than it can stay: GFLOP/s.
-class MatrixPeak {
-  public:
-    explicit MatrixPeak(double seconds) {
-        at::matmul_out(c_, a_, b_);
-        const double one = secondsOf([&] { at::matmul_out(c_, a_, b_); });
-        count_ = std::clamp<int64_t>(std::llround(seconds / one), 1, kMost);
-    }
-    double measure() {
-        const double seconds = secondsOf([&] {
-            for (int64_t i = 0; i < count_; ++i) at::matmul_out(c_, a_, b_);
-        });
-        spent_ += seconds;
-        best_ = std::max(best_, 2.0 * n * n * n * static_cast<double>(count_) / seconds / 1e9);
-        return best_;
-    }
-    double spent() const { return spent_; }
-
-  private:
-    static constexpr int64_t n = 2048, kMost = 16;
-    at::Tensor a_ = at::randn({n, n}), b_ = at::randn({n, n}), c_ = at::empty({n, n});
-    int64_t count_ = 1;
-    double best_ = 0, spent_ = 0;
-};
-
-json measure(const Case& c, double seconds) {
-    json result{{"name", c.name}};
-    // The first calls tell the memory: everything that they keep is theirs.
-    double ours = 0, plain = 0;
-    int64_t peak = 0, plainPeak = 0;
-    {
-        const MemoryProbe probe;
-        plain = secondsOf(c.plain);
-        plainPeak = probe.peak();
-    }
-    {
-        const MemoryProbe probe;
-        ours = secondsOf(c.ours);
-        peak = probe.peak();
-    }
-    MatrixPeak machine(ours);
-    double power = machine.measure(), spent = 0;
-    // Interleaved, so that a slow minute of the machine falls on both.
-    for (int round = 0; round < 200 && (round < 2 || spent < 2 * seconds); ++round) {
-        if (round >= 1 && ours + plain > 20 * seconds) break;
-        const double p = secondsOf(c.plain), o = secondsOf(c.ours);
-        plain = std::min(plain, p);
-        ours = std::min(ours, o);
-        spent += p + o;
-        if (machine.spent() < spent) power = machine.measure();
-    }
-    result["ours_s"] = ours;
-    result["plain_s"] = plain;
-    result["ratio"] = plain / ours;
-    result["gflop"] = c.flops / 1e9;
-    result["gflops"] = c.flops / ours / 1e9;
-    result["bytes"] = c.bytes;
-    result["peak_share"] = c.flops / ours / 1e9 / power;
-    result["plain_peak_share"] = c.flops / plain / 1e9 / power;
-    result["matmul_gflops"] = power;
-    result["peak_bytes"] = peak;
-    result["plain_peak_bytes"] = plainPeak;
-    return result;
-}
-
-AtlasConfig baseConfig() {
-    AtlasConfig c;
-    c.numClasses = 100;
-    c.stages = {{2, 12, 4, true, 3}, {10, 12, 4, true, 2}};
-    return c;
-}
-
-/// A quarter of base in width; the paper names none so small.
-AtlasConfig smallConfig() {
-    AtlasConfig c = baseConfig();
-    c.stemWidth = 48;
-    c.dim = 192;
-    c.stages = {{2, 3, 4, true, 3}, {10, 3, 4, true, 2}};
-    return c;
-}
-
-/// The bundled model `scenes`.
-AtlasConfig scenesConfig() {
-    AtlasConfig c;
-    c.stemFirstWidth = c.stemWidth = 16;
-    c.dim = 64;
-    c.numClasses = 10;
-    c.windowSide = 8;
-    c.mapping = WindowMapping::Nested;
-    c.stages = {{1, 2, 3, true, 3}, {2, 2, 3, true, 2}, {3, 2, 3, true, 1}};
-    return c;
-}
 
 /// A network both ways; made when its first case runs, shared by the others.
 struct Networks {
@@ -165,23 +57,7 @@ struct Networks {
     std::optional<AtlasRunner> rounded_;
 };
 
-class Cases {
-  public:
-    explicit Cases(const BenchmarkOptions& options) : options_(options) {}
-
-    void add(const std::string& name, bool large, std::function<Case()> make) {
-        const bool asked =
-            !options_.filter.empty() && name.find(options_.filter) != std::string::npos;
-        if (asked || (options_.filter.empty() && (!large || options_.all)))
-            list.push_back({name, std::move(make)});
-    }
-    std::vector<std::pair<std::string, std::function<Case()>>> list;
-
-  private:
-    const BenchmarkOptions& options_;
-};
-
-void addNetwork(Cases& cases, const std::string& label, const AtlasConfig& config,
+void addNetwork(BenchmarkCases& cases, const std::string& label, const AtlasConfig& config,
                 const std::vector<std::pair<int64_t, int64_t>>& sizes) {
     const bool bf16 = useBfloat16("auto");  // of no use on a processor without instructions for it
     const auto networks = std::make_shared<std::shared_ptr<Networks>>();
@@ -208,8 +84,9 @@ void addNetwork(Cases& cases, const std::string& label, const AtlasConfig& confi
         cases.add("atlas_" + label + tail, large, [=, side = side, batch = batch] {
             const auto n = get();
             const at::Tensor x = at::randn({batch, 3, side, side});
-            return Case{"atlas_" + label + tail, cost.total() * images, pixelBytes + weightBytes(),
-                        [=] { n->runner.run(x, {}, {}); }, [=] { n->plain.forward(x); }};
+            return BenchmarkCase{"atlas_" + label + tail, cost.total() * images,
+                                 pixelBytes + weightBytes(), [=] { n->runner.run(x, {}, {}); },
+                                 [=] { n->plain.forward(x); }};
         });
         if (batch != 1) continue;
         if (side == 1024 && bf16) {
@@ -217,43 +94,46 @@ void addNetwork(Cases& cases, const std::string& label, const AtlasConfig& confi
                 const auto n = get();
                 n->rounded();  // made before memory is counted
                 const at::Tensor x = at::randn({1, 3, side, side});
-                return Case{"atlas_" + label + "_bf16" + tail, cost.total(),
-                            pixelBytes + weightBytes(), [=] { n->rounded().run(x, {}, {}); },
-                            [=] {
-                                const Autocast autocast(true, at::kCPU);
-                                n->plain.forward(x);
-                            }};
+                return BenchmarkCase{"atlas_" + label + "_bf16" + tail, cost.total(),
+                                     pixelBytes + weightBytes(),
+                                     [=] { n->rounded().run(x, {}, {}); },
+                                     [=] {
+                                         const Autocast autocast(true, at::kCPU);
+                                         n->plain.forward(x);
+                                     }};
             });
             cases.add("atlas_" + label + "_blocks_bf16" + tail, true, [=] {
                 const auto n = get();
                 n->rounded();
                 const at::Tensor x = at::randn({1, tokens, tokens, config.dim});
-                return Case{"atlas_" + label + "_blocks_bf16" + tail, cost.blocks(),
-                            tokenBytes + weightBytes(), [=] { n->rounded().runTokens(x, {}, {}); },
-                            [=] {
-                                const Autocast autocast(true, at::kCPU);
-                                n->plain.blocks(x);
-                            }};
+                return BenchmarkCase{"atlas_" + label + "_blocks_bf16" + tail, cost.blocks(),
+                                     tokenBytes + weightBytes(),
+                                     [=] { n->rounded().runTokens(x, {}, {}); },
+                                     [=] {
+                                         const Autocast autocast(true, at::kCPU);
+                                         n->plain.blocks(x);
+                                     }};
             });
         }
         cases.add("atlas_" + label + "_blocks" + tail, large, [=] {
             const auto n = get();
             const at::Tensor x = at::randn({1, tokens, tokens, config.dim});
-            return Case{"atlas_" + label + "_blocks" + tail, cost.blocks(),
-                        tokenBytes + weightBytes(), [=] { n->runner.runTokens(x, {}, {}); },
-                        [=] { n->plain.blocks(x); }};
+            return BenchmarkCase{
+                "atlas_" + label + "_blocks" + tail, cost.blocks(), tokenBytes + weightBytes(),
+                [=] { n->runner.runTokens(x, {}, {}); }, [=] { n->plain.blocks(x); }};
         });
         cases.add("atlas_" + label + "_stem" + tail, large, [=, side = side] {
             const auto n = get();
             const at::Tensor x = at::randn({1, 3, side, side});
             const CpuStem& stem = n->stem();  // packed before anything is measured
-            return Case{"atlas_" + label + "_stem" + tail, cost.stem, pixelBytes + tokenBytes,
-                        [=, &stem] { stem.forward(x); }, [=] { n->plain.stem(x); }};
+            return BenchmarkCase{"atlas_" + label + "_stem" + tail, cost.stem,
+                                 pixelBytes + tokenBytes, [=, &stem] { stem.forward(x); },
+                                 [=] { n->plain.stem(x); }};
         });
     }
 }
 
-void addOperations(Cases& cases) {
+void addOperations(BenchmarkCases& cases) {
     const auto& kernels = cpuKernels();
     for (const int64_t dim : {64, 192, 768}) {
         const int64_t rows = 4096, hidden = 4 * dim;
@@ -272,7 +152,7 @@ void addOperations(Cases& cases) {
                 PackedLinear::pack(q, &norm, kernels), PackedLinear::pack(kv, &norm, kernels),
                 PackedLinear::pack(out, nullptr, kernels)});
             const at::Tensor a = at::empty({rows, dim}), b = at::empty({rows, 2 * dim});
-            return Case{
+            return BenchmarkCase{
                 name("projections"), 8.0 * static_cast<double>(rows * dim * dim),
                 4.0 * static_cast<double>(4 * dim * dim + 5 * rows * dim),
                 [=, &kernels] {
@@ -306,27 +186,28 @@ void addOperations(Cases& cases) {
             const auto packed = std::make_shared<std::array<PackedLinear, 2>>(
                 std::array{PackedLinear::pack(fc1, &norm, kernels),
                            PackedLinear::pack(fc2, nullptr, kernels)});
-            return Case{name("mlp"), 4.0 * static_cast<double>(rows * dim * hidden),
-                        4.0 * static_cast<double>(2 * dim * hidden + 2 * rows * dim),
-                        [=, &kernels] {
-                            const float* from = x.const_data_ptr<float>();
-                            float* to = y.data_ptr<float>();
-                            at::parallel_for(0, rows / 64, 1, [&](int64_t i, int64_t end) {
-                                for (; i < end; ++i) {
-                                    const int64_t r = i * 64, wide = dim + 16, wider = hidden + 16;
-                                    float* normed = threadScratch(64 * (wide + wider));
-                                    float* inner = normed + 64 * wide;
-                                    kernels.normalise(from + r * dim, dim, normed, wide, 64,
-                                                      static_cast<int>(dim), 1e-5f);
-                                    (*packed)[0].apply(kernels, normed, wide, inner, wider, 64,
-                                                       Activation::Gelu);
-                                    (*packed)[1].apply(kernels, inner, wider, normed, wide, 64);
-                                    kernels.add(normed, wide, from + r * dim, dim, to + r * dim,
-                                                dim, 64, dim);
-                                }
-                            });
-                        },
-                        [=] { x + fc2(at::gelu(fc1(norm(x)))); }};
+            return BenchmarkCase{
+                name("mlp"), 4.0 * static_cast<double>(rows * dim * hidden),
+                4.0 * static_cast<double>(2 * dim * hidden + 2 * rows * dim),
+                [=, &kernels] {
+                    const float* from = x.const_data_ptr<float>();
+                    float* to = y.data_ptr<float>();
+                    at::parallel_for(0, rows / 64, 1, [&](int64_t i, int64_t end) {
+                        for (; i < end; ++i) {
+                            const int64_t r = i * 64, wide = dim + 16, wider = hidden + 16;
+                            float* normed = threadScratch(64 * (wide + wider));
+                            float* inner = normed + 64 * wide;
+                            kernels.normalise(from + r * dim, dim, normed, wide, 64,
+                                              static_cast<int>(dim), 1e-5f);
+                            (*packed)[0].apply(kernels, normed, wide, inner, wider, 64,
+                                               Activation::Gelu);
+                            (*packed)[1].apply(kernels, inner, wider, normed, wide, 64);
+                            kernels.add(normed, wide, from + r * dim, dim, to + r * dim, dim, 64,
+                                        dim);
+                        }
+                    });
+                },
+                [=] { x + fc2(at::gelu(fc1(norm(x)))); }};
         });
     }
     for (const int64_t size : {32, 64})
@@ -345,7 +226,7 @@ void addOperations(Cases& cases) {
                 const auto split = [=](const at::Tensor& x) {
                     return x.reshape({windows, x.size(1), heads, size}).transpose(1, 2);
                 };
-                return Case{
+                return BenchmarkCase{
                     name, 4.0 * static_cast<double>(windows * 256 * keys * width),
                     4.0 * static_cast<double>(windows * 256 * 4 * width + (keys - 256) * 2 * width),
                     [=, &kernels] {
@@ -385,7 +266,7 @@ void addOperations(Cases& cases) {
 }
 
 /// The sister networks against the same in the manner of their originals (PlainAttention).
-void addBackbones(Cases& cases) {
+void addBackbones(BenchmarkCases& cases) {
     for (const auto& [architecture, variant, multiple] : {std::tuple{"vil", "vil_small", 32},
                                                           {"halonet", "halonet50ts", 256},
                                                           {"scalablevit", "scalablevit_s", 224}})
@@ -403,13 +284,23 @@ void addBackbones(Cases& cases) {
                 const PlainAttention asOriginal;
                 const std::shared_ptr<Backbone> plain = Backbone::make(kind, config, weights);
                 const at::Tensor image = at::randn({1, 3, side, side});
-                return Case{title, 0, 0, [=] { network->forward(image); },
-                            [=] {
-                                const PlainAttention attention;
-                                plain->forward(image);
-                            }};
+                return BenchmarkCase{title, 0, 0, [=] { network->forward(image); },
+                                     [=] {
+                                         const PlainAttention attention;
+                                         plain->forward(image);
+                                     }};
             });
         }
+}
+
+void addProcessorCases(BenchmarkCases& cases) {
+    addOperations(cases);
+    const std::vector<std::pair<int64_t, int64_t>> sizes{{256, 1}, {512, 1}, {1024, 1}, {2048, 1},
+                                                         {256, 8}, {512, 8}, {1024, 8}, {2048, 8}};
+    addNetwork(cases, "base", baseConfig(), sizes);
+    addNetwork(cases, "small", smallConfig(), sizes);
+    addNetwork(cases, "scenes", scenesConfig(), {{1024, 1}, {1024, 8}});
+    addBackbones(cases);
 }
 
 }  // namespace
@@ -418,17 +309,13 @@ json runBenchmarks(const BenchmarkOptions& options,
                    const std::function<void(const json&)>& report) {
     const at::NoGradGuard noGradient;
     if (options.threads > 0) at::set_num_threads(options.threads);
-    Cases cases(options);
-    addOperations(cases);
-    const std::vector<std::pair<int64_t, int64_t>> sizes{{256, 1}, {512, 1}, {1024, 1}, {2048, 1},
-                                                         {256, 8}, {512, 8}, {1024, 8}, {2048, 8}};
-    addNetwork(cases, "base", baseConfig(), sizes);
-    addNetwork(cases, "small", smallConfig(), sizes);
-    addNetwork(cases, "scenes", scenesConfig(), {{1024, 1}, {1024, 8}});
-    addBackbones(cases);
+    const DeviceChoice where = chooseDevice(options.device);
+    BenchmarkCases cases(options);
+    if (!where.ownKernels) addDeviceCases(cases, where.device);
+    if (where.ownKernels) addProcessorCases(cases);
     json results = json::array();
     for (const auto& [name, make] : cases.list) {
-        results.push_back(measure(make(), options.seconds));
+        results.push_back(measureCase(make(), options.seconds, where.device));
         if (report) report(results.back());
     }
     return {{"machine",
@@ -436,7 +323,8 @@ json runBenchmarks(const BenchmarkOptions& options,
               {"threads", at::get_num_threads()},
               {"kernels", cpuKernels().name},
               {"libtorch", TORCH_VERSION},
-              {"matmul_gflops", MatrixPeak(0.25).measure()}}},
+              {"device", where.reason},
+              {"matmul_gflops", matrixPeak(0.25, where.device)}}},
             {"results", results}};
 }
 

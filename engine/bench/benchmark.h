@@ -14,10 +14,13 @@ struct BenchmarkOptions {
     bool all = false;    ///< the largest cases too: minutes each
     double seconds = 4;  ///< of measuring a case and side, about
     int threads = 0;     ///< 0: LibTorch's choice
+    std::string device =
+        "cpu";  ///< as `--device`: what a GPU does is timed elsewhere than on `cpu`
 };
 
 /// {"machine": {...}, "results": [{"name", "ours_s", "plain_s", "ratio", "gflops", "peak_share",
-/// "peak_bytes", "plain_peak_bytes"}]}. `report` receives each result as it is there.
+/// "peak_bytes", "plain_peak_bytes"}]}, of networks on a GPU "images_s" too. `report` receives each
+/// result as it is there.
 nlohmann::json runBenchmarks(const BenchmarkOptions& options,
                              const std::function<void(const nlohmann::json&)>& report);
 

@@ -87,8 +87,9 @@ class PlainBlock {
                 parents.push_back(b * coarse.windows() +
                                   parentWindow(w, fine.rows, coarse.rows, config_.mapping));
         const at::Tensor index =
-            at::from_blob(parents.data(), {static_cast<int64_t>(parents.size())}, at::kLong);
-        return shared_[t].index_select(0, index);
+            at::from_blob(parents.data(), {static_cast<int64_t>(parents.size())}, at::kLong)
+                .clone();
+        return shared_[t].index_select(0, index.to(shared_[t].device()));
     }
 
     at::Tensor attend(size_t i, const at::Tensor& x, const at::Tensor& kv) const {

@@ -111,6 +111,13 @@ TEST(CommandLine, BenchmarksCompareOursWithPlainLibTorch) {
         call("bench msa_q256_k512_d32 --seconds 0.1 --compare " + path.string(), true);
     EXPECT_NE(again.out.find("ratio"), std::string::npos);
     EXPECT_NE(again.out.find("plain"), std::string::npos);
+    // What a GPU would be timed with, by the processor.
+    const Result onDevice =
+        call("bench msa_q256_k256_d128 --device cpu:libtorch --json --seconds 0.01");
+    ASSERT_EQ(onDevice.code, 0) << onDevice.out;
+    const auto timed = nlohmann::json::parse(onDevice.out);
+    EXPECT_NE(timed["machine"]["device"].get<std::string>().find("LibTorch"), std::string::npos);
+    EXPECT_GT(timed["results"].at(0)["gflops"], 0);
     EXPECT_NE(call("bench no_such_case", true).code, 0);
     EXPECT_NE(call("bench --compare /nonexistent msa", true).code, 0);
 }
