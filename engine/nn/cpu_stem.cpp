@@ -20,6 +20,7 @@ constexpr int64_t kHaloBefore = 6, kHaloAfter = 5;  // tokens, spec 10
 // of all its inputs, so that takes more rows than the 6 that matter: 4 each layer instead of 1.
 constexpr int64_t kResumeTokens = 20;
 constexpr int64_t kPanelLeast = 24;       // tokens a panel: the halo is 11 more
+constexpr int64_t kTilesAThread = 84;     // of a layer in one step: fewer leave a thread idle
 constexpr int64_t kBandTarget = 1 << 20;  // bytes of the widest map in one step
 
 /// A layer and its place in the chain of maps: map i feeds layer i, which makes map i + 1.
@@ -249,7 +250,10 @@ class CpuStem::Impl::Stream {
         const int64_t first = out.rows.end();
         int64_t end = layer.conv.stride == 2 ? in.rows.end() / 2 : in.rows.end() - 1;
         if (complete) end = out.height;
-        const int64_t most = std::max<int64_t>(1, step * out.height / maps_[0].height);
+        const int64_t tiles = (out.width + kWinogradOutput - 1) / kWinogradOutput;
+        const int64_t most =
+            std::max(step * out.height / maps_[0].height,
+                     kTilesAThread * at::get_num_threads() / tiles * kWinogradOutput);
         end =
             std::min(end, first + (most + kWinogradOutput - 1) / kWinogradOutput * kWinogradOutput);
         if (layer.conv.stride == 1 && end < out.height)

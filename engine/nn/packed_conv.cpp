@@ -50,6 +50,15 @@ PackedConv::PackedConv(const ConvNorm& conv, int64_t storedIn, const CpuKernels&
     bf16Weight = padded.to(at::kBFloat16).contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+/// How many blocks of about `sized` tiles make the same work for every thread.
+int64_t evenBlocks(int64_t tiles, int64_t sized) {
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    int64_t rounds = std::max<int64_t>(1, (2 * tiles + sized * threads) / (2 * sized * threads));
+    const int64_t most = sized + sized / 7;
+    while (tiles > rounds * threads * most) ++rounds;
+    return std::min(tiles, rounds * threads);
+}
+
 void convolveTiles(const CpuKernels& kernels, const PackedConv& conv, WinogradTiles task,
                    const std::function<bool(const WinogradTiles&)>& wanted) {
     task.channelsIn = static_cast<int>(conv.in);
@@ -60,15 +69,16 @@ void convolveTiles(const CpuKernels& kernels, const PackedConv& conv, WinogradTi
     const int64_t tiles = tileRows * task.tilesPerRow;
     const int64_t wide = std::max(conv.in, conv.out);
     const int64_t sized = wide >= 128 ? 42 : 28;  // measured; multiples of the kernels' 14 rows
-    const int64_t blocks = (tiles + sized - 1) / sized;
+    const int64_t blocks = evenBlocks(tiles, sized);
+    const int64_t most = (tiles + blocks - 1) / blocks;
     at::parallel_for(0, blocks, 1, [&](int64_t from, int64_t to) {
         // An odd stride of cache lines: 36 streams must not fall on the same sets.
-        const int64_t stride = sized * wide + kChannelGroup;
+        const int64_t stride = most * wide + kChannelGroup;
         float* scratch = threadScratch((kWinogradCells + 1) * stride);
         for (int64_t b = from; b < to; ++b) {
             WinogradTiles t = task;
-            t.first = b * sized;
-            t.count = std::min(sized, tiles - t.first);
+            t.first = tiles * b / blocks;
+            t.count = tiles * (b + 1) / blocks - t.first;
             if (wanted && !wanted(t)) continue;
             // Each product goes where the cell before it was: half the cache is enough.
             t.cells = scratch + stride;
