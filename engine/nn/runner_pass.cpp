@@ -216,15 +216,18 @@ class Pass {
                 report("stem", stemWork_ * static_cast<double>(rows * columns) /
                                    static_cast<double>(tokenRows_ * tokenColumns_ * input_.images));
                 const int64_t done = row + rows;
-                if (done % window != 0 && done != tokenRows_) return;
+                const int64_t windowRows =  // that are complete, in these columns
+                    done == tokenRows_ ? (done + window - 1) / window : done / window;
                 if (column + columns != tokenColumns_) {
                     // The rest of these rows comes later, with other panels of the image.
-                    const auto [from, to] = slotsOfRow(b, (done - 1) / window);
+                    if (windowRows == 0) return;
+                    const auto [from, to] = slotsOfRow(b, windowRows - 1);
                     releaseChunk(finest_, from, to);
                     return;
                 }
-                poolUntil((done + window - 1) / window);
-                if (input_.images == 1 && due()) write({-1, 0, done, 0});
+                poolUntil(windowRows);
+                if (input_.images == 1 && windowRows > 0 && due())
+                    write({-1, 0, std::min(tokenRows_, windowRows * window), 0});
             };
             if (input_.tokens.defined())
                 image.tokens(0, 0, input_.tokens[b]);
