@@ -15,14 +15,12 @@
 namespace atlas::engine {
 namespace {
 
-constexpr int64_t kTokenPx = 16;
-
 std::vector<uint8_t> maskOf(const at::Tensor& mask, const RunnerInput& input) {
     if (!mask.defined()) return {};
     const at::Tensor plain = mask.to(at::kCPU, at::kByte).contiguous();
     if (plain.dim() != 3 || plain.size(0) != input.images ||
-        plain.size(1) != (input.height + kTokenPx - 1) / kTokenPx ||
-        plain.size(2) != (input.width + kTokenPx - 1) / kTokenPx)
+        plain.size(1) != (input.height + kStemTokenPx - 1) / kStemTokenPx ||
+        plain.size(2) != (input.width + kStemTokenPx - 1) / kStemTokenPx)
         throw ModelError("token mask: its shape is not that of the tokens");
     const uint8_t* first = plain.const_data_ptr<uint8_t>();
     return {first, first + plain.numel()};
@@ -202,8 +200,8 @@ RunnerOutput AtlasRunner::runTokens(const at::Tensor& tokens, const at::Tensor& 
                          std::to_string(impl_->model.config.dim) + "]");
     RunnerInput input;
     input.images = tokens.size(0);
-    input.height = tokens.size(1) * kTokenPx;
-    input.width = tokens.size(2) * kTokenPx;
+    input.height = tokens.size(1) * kStemTokenPx;
+    input.width = tokens.size(2) * kStemTokenPx;
     input.tokens = tokens.to(at::kCPU, at::kFloat).contiguous();
     input.tokenMask = maskOf(tokenMask, input);
     return run(input, request, {}, {});

@@ -83,4 +83,9 @@ class BlockEngine {
     virtual void load(size_t i, int64_t from, int64_t to, const float* in) = 0;
 };
 
+/// Copies a rectangle [rows, columns, dim] of tokens, on the processor, to the windows of `layout`
+/// whose tokens are `stride` floats apart; those that are not valid are left out.
+void placeTokens(const TokenScale& layout, int64_t image, int64_t row, int64_t column,
+                 const at::Tensor& tokens, float* windows, int64_t stride);
+
 }  // namespace atlas::engine

@@ -13,8 +13,6 @@
 namespace atlas::engine {
 namespace {
 
-constexpr int64_t kTokenPx = 16;
-constexpr int64_t kHaloBefore = 6, kHaloAfter = 5;  // tokens, spec 10
 // Going on, the tokens are the same to the bit: the tiles of every layer lie as they do from the
 // top (an even row), and nothing is rounded otherwise. A Winograd tile's outputs share the rounding
 // of all its inputs, so that takes more rows than the 6 that matter: 4 each layer instead of 1.
@@ -125,7 +123,7 @@ class CpuStem::Impl::Stream {
         : stem_(stem), kernels_(stem.kernels_), layers_(stem.layers_), maps_(layers_.size() + 1) {}
 
     void run(const StemImage& image, const StemOptions& options) {
-        const int64_t tokens = (image.width + kTokenPx - 1) / kTokenPx;
+        const int64_t tokens = (image.width + kStemTokenPx - 1) / kStemTokenPx;
         const int64_t panel =
             std::max<int64_t>(kPanelLeast, options.bandBytes / stem_.bytesPerTokenColumn());
         for (int64_t from = 0; from < tokens; from += panel)
@@ -135,17 +133,17 @@ class CpuStem::Impl::Stream {
   private:
     void runPanel(const StemImage& image, const StemOptions& options, int64_t from, int64_t to,
                   int64_t all) {
-        panelFrom_ = std::max<int64_t>(0, from - kHaloBefore);
-        const int64_t panelTo = std::min(all, to + kHaloAfter);
-        const int64_t firstPx = panelFrom_ * kTokenPx;
-        const int64_t lastPx = std::min(image.width, panelTo * kTokenPx);
+        panelFrom_ = std::max<int64_t>(0, from - kStemHaloBefore);
+        const int64_t panelTo = std::min(all, to + kStemHaloAfter);
+        const int64_t firstPx = panelFrom_ * kStemTokenPx;
+        const int64_t lastPx = std::min(image.width, panelTo * kStemTokenPx);
         const int64_t firstTokens =
             std::max<int64_t>(0, image.firstTokenRow - kResumeTokens) / 2 * 2;
-        int64_t row = firstTokens * kTokenPx;
+        int64_t row = firstTokens * kStemTokenPx;
         startMaps(image.height, lastPx - firstPx, row);
         findWanted(image);
         const int64_t step = options.bandRows > 0 ? options.bandRows : bandRows();
-        const int64_t tokenRows = (image.height + kTokenPx - 1) / kTokenPx;
+        const int64_t tokenRows = (image.height + kStemTokenPx - 1) / kStemTokenPx;
         int64_t delivered = image.firstTokenRow;
         while (row < image.height) {
             const int64_t end = std::min(image.height, row + step);
@@ -194,17 +192,17 @@ class CpuStem::Impl::Stream {
                                         std::max<int64_t>(1, maps_[0].width);
             rows = std::min(rows, kBandTarget * at::get_num_threads() / perPixelRow);
         }
-        return std::max<int64_t>(64, rows / kTokenPx * kTokenPx);
+        return std::max<int64_t>(64, rows / kStemTokenPx * kStemTokenPx);
     }
 
     /// Tokens, of this panel, whose inputs must be right: the wanted ones and their halo.
     void findWanted(const StemImage& image) {
         wanted_.clear();
         if (!image.wanted) return;
-        const int64_t rows = (image.height + kTokenPx - 1) / kTokenPx;
-        const int64_t columns = (image.width + kTokenPx - 1) / kTokenPx;
+        const int64_t rows = (image.height + kStemTokenPx - 1) / kStemTokenPx;
+        const int64_t columns = (image.width + kStemTokenPx - 1) / kStemTokenPx;
         wantedRows_ = rows;
-        wantedColumns_ = (maps_[0].width + kTokenPx - 1) / kTokenPx;
+        wantedColumns_ = (maps_[0].width + kStemTokenPx - 1) / kStemTokenPx;
         // Sums over rectangles, so that the halo costs nothing.
         std::vector<int32_t> sums(static_cast<size_t>((rows + 1) * (columns + 1)), 0);
         const auto at = [&](int64_t y, int64_t x) -> int32_t& {
@@ -218,10 +216,10 @@ class CpuStem::Impl::Stream {
         for (int64_t y = 0; y < rows; ++y)
             for (int64_t x = 0; x < wantedColumns_; ++x) {
                 // Token t needs what lies 6 tokens before to 5 after: seen from here, the reverse.
-                const int64_t top = std::max<int64_t>(0, y - kHaloAfter),
-                              bottom = std::min(rows, y + kHaloBefore + 1),
-                              left = std::max<int64_t>(0, x + panelFrom_ - kHaloAfter),
-                              right = std::min(columns, x + panelFrom_ + kHaloBefore + 1);
+                const int64_t top = std::max<int64_t>(0, y - kStemHaloAfter),
+                              bottom = std::min(rows, y + kStemHaloBefore + 1),
+                              left = std::max<int64_t>(0, x + panelFrom_ - kStemHaloAfter),
+                              right = std::min(columns, x + panelFrom_ + kStemHaloBefore + 1);
                 wanted_[static_cast<size_t>(y * wantedColumns_ + x)] =
                     at(bottom, right) - at(top, right) - at(bottom, left) + at(top, left) > 0;
             }
@@ -230,7 +228,7 @@ class CpuStem::Impl::Stream {
     /// Is any wanted token under rows [y0, y1) and columns [x0, x1) of map `index`?
     bool isWanted(size_t index, int64_t y0, int64_t y1, int64_t x0, int64_t x1) const {
         if (wanted_.empty()) return true;
-        int64_t px = kTokenPx;
+        int64_t px = kStemTokenPx;
         for (size_t i = 0; i < index; ++i) px /= layers_[i].conv.stride;
         px = std::max<int64_t>(1, px);
         const int64_t bottom = std::min(wantedRows_ - 1, (y1 - 1) / px),
@@ -445,9 +443,9 @@ void CpuStem::run(const StemImage& image, const StemOptions& options) const {
 at::Tensor CpuStem::forward(const at::Tensor& image, const StemOptions& options) const {
     const at::Tensor plain = image.to(at::kFloat).contiguous();
     const int64_t h = plain.size(2), w = plain.size(3), dim = impl_->dim();
-    at::Tensor tokens = at::empty(
-        {plain.size(0), (h + kTokenPx - 1) / kTokenPx, (w + kTokenPx - 1) / kTokenPx, dim},
-        plain.options());
+    at::Tensor tokens = at::empty({plain.size(0), (h + kStemTokenPx - 1) / kStemTokenPx,
+                                   (w + kStemTokenPx - 1) / kStemTokenPx, dim},
+                                  plain.options());
     for (int64_t b = 0; b < plain.size(0); ++b) {
         StemImage stream;
         stream.height = h;

@@ -9,7 +9,6 @@
 
 #include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/nn/autocast.h"
-#include "engine/nn/block_runner.h"
 #include "engine/nn/device.h"
 #include "engine/nn/model_error.h"
 

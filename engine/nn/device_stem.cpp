@@ -12,9 +12,7 @@
 namespace atlas::engine {
 namespace {
 
-constexpr int64_t kTokenPx = 16;
-constexpr int64_t kHaloBefore = 6, kHaloAfter = 5;  // tokens, spec 10
-constexpr int64_t kHalo = kHaloBefore + kHaloAfter;
+constexpr int64_t kHalo = kStemHaloBefore + kStemHaloAfter;
 constexpr int64_t kLeastTile = 8, kMostTile = 256;  // tokens of a side
 constexpr int64_t kShareOfFree = 4;                 // of a device's memory, a tile
 constexpr int64_t kMostBytes = int64_t{4} << 30;
@@ -36,7 +34,7 @@ int64_t DeviceStem::tileTokens(int64_t tileBytes) const {
     if (tileBytes == 0) tileBytes = std::min(freeMemory(device_) / kShareOfFree, kMostBytes);
     const double pixels =
         static_cast<double>(tileBytes) / static_cast<double>(bytesPerPixel(config_));
-    return std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(pixels)) / kTokenPx - kHalo,
+    return std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(pixels)) / kStemTokenPx - kHalo,
                                kLeastTile, kMostTile);
 }
 
@@ -95,13 +93,13 @@ class DeviceStem::Band {
 };
 
 void DeviceStem::run(const StemImage& image, const StemOptions& options) const {
-    const int64_t rows = (image.height + kTokenPx - 1) / kTokenPx,
-                  columns = (image.width + kTokenPx - 1) / kTokenPx;
+    const int64_t rows = (image.height + kStemTokenPx - 1) / kStemTokenPx,
+                  columns = (image.width + kStemTokenPx - 1) / kStemTokenPx;
     const int64_t most = tileTokens(options.tileBytes);
     const int64_t tokenColumn =  // bytes of a row of tokens' pixels, a token wide
-        kTokenPx * kTokenPx * config_.inChannels * static_cast<int64_t>(sizeof(float));
+        kStemTokenPx * kStemTokenPx * config_.inChannels * static_cast<int64_t>(sizeof(float));
     int64_t step = std::min(most, (options.bandBytes / (tokenColumn * columns) - kHalo) / 3);
-    if (options.bandRows > 0) step = options.bandRows / kTokenPx;
+    if (options.bandRows > 0) step = options.bandRows / kStemTokenPx;
     step = std::max(step, std::min(kLeastTile, most));
     const int64_t panel =
         std::max(most, options.bandBytes / (tokenColumn * (3 * step + kHalo)) - kHalo);
@@ -113,10 +111,10 @@ void DeviceStem::run(const StemImage& image, const StemOptions& options) const {
         return false;
     };
     const auto beginOf = [](int64_t token) {
-        return std::max<int64_t>(0, token - kHaloBefore) * kTokenPx;
+        return std::max<int64_t>(0, token - kStemHaloBefore) * kStemTokenPx;
     };
     const auto endOf = [](int64_t token, int64_t size) {
-        return std::min(size, (token + kHaloAfter) * kTokenPx);
+        return std::min(size, (token + kStemHaloAfter) * kStemTokenPx);
     };
     const at::Tensor nothing =
         at::zeros({1, 1, config_.dim}, at::TensorOptions().dtype(at::kFloat).device(device_));
@@ -136,7 +134,8 @@ void DeviceStem::run(const StemImage& image, const StemOptions& options) const {
                 const Autocast autocast(options.bf16, device_.type());
                 const at::Tensor tile =
                     band.columns(beginOf(c0), endOf(c1, image.width)).to(device_);
-                const int64_t top = r0 - beginOf(r0) / kTokenPx, left = c0 - beginOf(c0) / kTokenPx;
+                const int64_t top = r0 - beginOf(r0) / kStemTokenPx,
+                              left = c0 - beginOf(c0) / kStemTokenPx;
                 image.tokens(r0, c0,
                              stem_.forward(tile, {}, nullptr)[0]
                                  .permute({1, 2, 0})

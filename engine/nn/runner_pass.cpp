@@ -11,7 +11,6 @@
 namespace atlas::engine {
 namespace {
 
-constexpr int64_t kTokenPx = 16;
 constexpr int64_t kReserveBytes = int64_t{384} << 20;  // program, libraries, buffers of a run
 
 /// One run.
@@ -63,8 +62,8 @@ class Pass {
 
     void layOut() {
         const auto& c = model_.config;
-        tokenRows_ = (input_.height + kTokenPx - 1) / kTokenPx;
-        tokenColumns_ = (input_.width + kTokenPx - 1) / kTokenPx;
+        tokenRows_ = (input_.height + kStemTokenPx - 1) / kStemTokenPx;
+        tokenColumns_ = (input_.width + kStemTokenPx - 1) / kStemTokenPx;
         if (!input_.tokenMask.empty() && static_cast<int64_t>(input_.tokenMask.size()) !=
                                              input_.images * tokenRows_ * tokenColumns_)
             throw ModelError("token mask: its shape is not that of the tokens");

@@ -7,6 +7,10 @@
 
 namespace atlas::engine {
 
+inline constexpr int64_t kStemTokenPx = 16;  ///< pixels a token
+/// A token needs the pixels of so many tokens before it and after it, in both directions (spec 10).
+inline constexpr int64_t kStemHaloBefore = 6, kStemHaloAfter = 5;
+
 /// An image as the stem sees it. Callbacks may throw; the run ends with that exception.
 struct StemImage {
     int64_t height = 0, width = 0;  ///< pixels

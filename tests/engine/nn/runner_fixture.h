@@ -83,6 +83,33 @@ inline void expectEqual(const Trace& mine, const Trace& expected) {
     EXPECT_GT(compared, 8);
 }
 
+/// Every value of `b` within `share` of the peak of `a`; the largest difference.
+inline double expectNear(const Trace& a, const Trace& b, double share) {
+    double largest = 0;
+    for (const auto& [name, value] : a) {
+        const double peak = std::max(1.0, value.abs().max().item<double>());
+        const double gap = (b.at(name) - value).abs().max().item<double>();
+        EXPECT_LE(gap, share * peak) << name;
+        largest = std::max(largest, gap);
+    }
+    return largest;
+}
+
+/// As Atlas::forward without scale `off`; what the runner gave.
+inline RunnerOutput expectPlainForwardWithout(int64_t off, const Pair& pair,
+                                              const AtlasRunner& runner, const at::Tensor& image) {
+    TraceRequest request;
+    request.attention = request.contributions = true;
+    request.scaleOff = off;
+    Trace expected;
+    pair.network.forward(image, {}, request, &expected);
+    RunnerRequest asked{.attention = true, .contributions = true, .probe = {}};
+    asked.scaleOff = off;
+    RunnerOutput output = runner.run(image, {}, asked);
+    expectEqual(output.trace, expected);
+    return output;
+}
+
 inline const RunnerRequest kAll{.attention = true, .contributions = true, .probe = {}};
 
 /// An image of noise that follows from the position alone, as a stream.
