@@ -17,6 +17,37 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr int64_t kRowsPerThread = 512;    // tokens of a call, at least
 constexpr int64_t kChunkFloats = 1 << 20;  // of one buffer of a call, at least
 constexpr int64_t kRowsTogether = 256;     // tokens that one thread takes at a time
+constexpr int64_t kRowsOfAPiece = 32;      // of what needs little time
+
+/// Equal runs of rows, one after the other.
+void eachChunk(int64_t rows, int64_t most, const std::function<void(int64_t, int64_t)>& work) {
+    // A little more than `most` is better than one part more, which reads the weights again.
+    const int64_t parts = std::max<int64_t>(1, (rows + most - most / 8 - 1) / most);
+    for (int64_t i = 0; i < parts; ++i) {
+        const int64_t first = rows * i / parts;
+        work(first, rows * (i + 1) / parts - first);
+    }
+}
+
+/// Runs of at most kRowsOfAPiece rows, by whoever has time.
+void sharePieces(WorkTeam::Member& team, int64_t rows,
+                 const std::function<void(int64_t, int64_t)>& work) {
+    const int64_t pieces = (rows + kRowsOfAPiece - 1) / kRowsOfAPiece;
+    team.share(pieces, [&](int64_t piece) {
+        const int64_t first = piece * kRowsOfAPiece;
+        work(first, std::min(kRowsOfAPiece, rows - first));
+    });
+}
+
+/// Windows of so many rows that a thread takes at a time.
+int64_t windowsOf(int64_t rows) {
+    return std::max<int64_t>(1, kRowsTogether / rows);
+}
+
+/// Rows of a chunk that the threads of an item work on together, where `most` suit one.
+int64_t rowsFor(const WorkTeam::Member& team, int64_t most) {
+    return most * team.crew();
+}
 
 }  // namespace
 
@@ -107,37 +138,35 @@ void BlockRunner::load(size_t i, int64_t from, int64_t to, const float* in) {
     std::copy_n(in, (to - from) * each, scales_[i].tokens + from * each);
 }
 
-/// Calls `work` for equal runs of rows, a few for each thread, each small enough for the cache.
-void BlockRunner::split(int64_t rows, int64_t hidden,
-                        const std::function<void(int64_t, int64_t)>& work) const {
-    eachRows(rows, rowsInCache(hidden), work);
+/// Windows that share nothing but their parents are shared out among the threads, `together` at a
+/// time, whose buffers stay in the cache.
+void BlockRunner::eachGroup(int64_t from, int64_t to, int64_t together,
+                            const std::function<void(Member&, int64_t, int64_t)>& work) {
+    const int64_t groups = (to - from + together - 1) / together;
+    buffers_.resize(std::max(buffers_.size(), static_cast<size_t>(WorkTeam::membersFor(groups))));
+    WorkTeam::run(groups, [&](Member& team, int64_t g) {
+        work(team, from + g * together, std::min(to, from + (g + 1) * together));
+    });
 }
 
-/// Windows that share nothing but their parents are shared out among the threads, which then wait
-/// for each other once instead of three times, and whose own buffers stay in the cache. What is
-/// recorded needs the products of all windows at once.
+/// What is recorded needs the products of all windows at once.
+int64_t BlockRunner::windowsTogether(size_t i, int64_t from, int64_t to,
+                                     const AttentionRecord& record) const {
+    const bool recorded = record.maps || record.probe || record.flow;
+    return recorded ? std::max<int64_t>(1, to - from) : windowsOf(scales_[i].layout->tokens());
+}
+
 void BlockRunner::topDown(BlockId id, size_t i, int64_t from, int64_t to, const float* source,
                           const AttentionRecord& record) {
     const PackedBlock& block = packed(id);
     const float* position = positionBefore(block, i);
-    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-    const int64_t together = std::max<int64_t>(1, kRowsTogether / scales_[i].layout->tokens());
-    const int64_t groups = (to - from + together - 1) / together;
-    const bool recorded = record.maps || record.probe || record.flow;
-    const bool even = groups % threads == 0 || groups >= 4 * threads;
-    if (recorded || threads == 1 || !even)
-        return topDownOf(buffers_[0], block, i, from, to, source, position, record);
-    buffers_.resize(std::max(buffers_.size(), static_cast<size_t>(threads)));
-    std::atomic<int64_t> next{0};
-    at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t t = begin; t < end; ++t)
-            for (int64_t g = next++; g < groups; g = next++)
-                topDownOf(buffers_[static_cast<size_t>(t)], block, i, from + g * together,
-                          std::min(to, from + (g + 1) * together), source, position, record);
+    const int64_t together = windowsTogether(i, from, to, record);
+    eachGroup(from, to, together, [&](Member& team, int64_t first, int64_t end) {
+        topDownOf(team, block, i, first, end, source, position, record);
     });
 }
 
-void BlockRunner::topDownOf(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from,
+void BlockRunner::topDownOf(Member& team, const PackedBlock& block, size_t i, int64_t from,
                             int64_t to, const float* source, const float* position,
                             const AttentionRecord& record) {
     const TokenScale& layout = *scales_[i].layout;
@@ -145,41 +174,91 @@ void BlockRunner::topDownOf(Buffers& buffers, const PackedBlock& block, size_t i
     const int64_t tokens = layout.tokens(), rows = (to - from) * tokens;
     float* x = scales_[i].tokens + from * tokens * stride_;
     const float* read = source ? source + from * tokens * stride_ : x;
+    Buffers& buffers = buffersOf(team);
     buffers.query.atLeast(rows * stride_);
     buffers.keyValue.atLeast(rows * 2 * stride_);
     buffers.attended.atLeast(rows * stride_);
-    split(rows, 2 * stride_, [&](int64_t first, int64_t count) {
-        float* normed = threadScratch(count * (stride_ + kChannelGroup));
-        const int64_t wide = stride_ + kChannelGroup;
-        for (int64_t r = first; r < first + count;) {
-            const int64_t inWindow = r % tokens;
-            const int64_t run = std::min(first + count - r, tokens - inWindow);
-            if (position)
-                kernels_.add(read + r * stride_, stride_, position + inWindow * stride_, stride_,
-                             x + r * stride_, stride_, run, stride_);
-            else if (read != x)
-                std::copy_n(read + r * stride_, run * stride_, x + r * stride_);
-            r += run;
-        }
-        kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
-                           static_cast<int>(dim_), kNormEps);
-        set.q.apply(kernels_, normed, wide, buffers.query.data() + first * stride_, stride_, count);
-        if (!block.memory())
-            set.kv.apply(kernels_, normed, wide, buffers.keyValue.data() + first * 2 * stride_,
-                         2 * stride_, count);
+    eachChunk(rows, rowsFor(team, rowsInCache(2 * stride_)), [&](int64_t first, int64_t count) {
+        if (position || read != x)
+            sharePieces(team, count, [&](int64_t piece, int64_t pieceRows) {
+                const int64_t end = first + piece + pieceRows;
+                for (int64_t r = first + piece; r < end;) {
+                    const int64_t inWindow = r % tokens;
+                    const int64_t run = std::min(end - r, tokens - inWindow);
+                    if (position)
+                        kernels_.add(read + r * stride_, stride_, position + inWindow * stride_,
+                                     stride_, x + r * stride_, stride_, run, stride_);
+                    else
+                        std::copy_n(read + r * stride_, run * stride_, x + r * stride_);
+                    r += run;
+                }
+            });
+        const auto normed = normalise(team, set.q, x + first * stride_, count);
+        team.share(set.q.pieces(normed), [&](int64_t piece) {
+            set.q.applyPiece(piece, kernels_, normed, buffers.query.data() + first * stride_,
+                             stride_);
+        });
+        if (block.memory()) return;
+        team.share(set.kv.pieces(normed), [&](int64_t piece) {
+            set.kv.applyPiece(piece, kernels_, normed,
+                              buffers.keyValue.data() + first * 2 * stride_, 2 * stride_);
+        });
     });
     if (block.memory())
-        recall(buffers, block, i, from, to, record);
+        recall(team, block, i, from, to, record);
     else
-        lookAround(buffers, block, i, from, to, record);
-    finish(set, x, buffers.attended.data(), rows);
+        lookAround(team, block, i, from, to, record);
+    finish(team, set, x, buffers.attended.data(), rows);
     clearInvalid(i, from, to);
 }
 
+/// LayerNorm without scale and shift of a chunk of rows for `layer`, in the member's buffer.
+PackedLinear::Rows BlockRunner::normalise(Member& team, const PackedLinear& layer, const float* x,
+                                          int64_t rows) {
+    const int64_t wide = stride_ + kChannelGroup;
+    Buffers& buffers = buffersOf(team);
+    buffers.normed.atLeast(rows * wide);
+    float* normed = buffers.normed.data();
+    sharePieces(team, rows, [&](int64_t first, int64_t count) {
+        kernels_.normalise(x + first * stride_, stride_, normed + first * wide, wide, count,
+                           static_cast<int>(dim_), kNormEps);
+    });
+    return ready(team, layer, normed, wide, rows);
+}
+
+/// Rows as `layer` reads them.
+PackedLinear::Rows BlockRunner::ready(Member& team, const PackedLinear& layer, const float* x,
+                                      int64_t stride, int64_t rows) {
+    PackedLinear::Rows ready{x, stride, rows, team.crew()};
+    if (layer.pairs.empty()) return ready;
+    AlignedFloats& buffer = buffersOf(team).tiles;
+    buffer.atLeast(bf16Floats(rows, layer.in));
+    auto* tiles = reinterpret_cast<uint16_t*>(buffer.data());
+    ready.tiles = tiles;
+    static_assert(kRowsOfAPiece % (2 * kBf16Rows) == 0);
+    sharePieces(team, rows, [&](int64_t first, int64_t count) {
+        kernels_.packRowsBf16(x + first * stride, stride, count, static_cast<int>(layer.in),
+                              tiles + 2 * bf16Floats(first, layer.in));
+    });
+    return ready;
+}
+
+/// Rows through a LayerNorm and `layer`.
+void BlockRunner::project(Member& team, const PackedLinear& layer, const float* x, float* to,
+                          int64_t rows) {
+    eachChunk(rows, rowsFor(team, rowsInCache(2 * stride_)), [&](int64_t first, int64_t count) {
+        const auto normed = normalise(team, layer, x + first * stride_, count);
+        team.share(layer.pieces(normed), [&](int64_t piece) {
+            layer.applyPiece(piece, kernels_, normed, to + first * layer.out, layer.out);
+        });
+    });
+}
+
 /// Attention of the windows' queries to their own window and its parents.
-void BlockRunner::lookAround(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from,
+void BlockRunner::lookAround(Member& team, const PackedBlock& block, size_t i, int64_t from,
                              int64_t to, const AttentionRecord& record) {
     const TokenScale& layout = *scales_[i].layout;
+    Buffers& buffers = buffersOf(team);
     const int64_t tokens = layout.tokens();
     std::vector<AttentionTask> tasks;
     Sources sources;
@@ -223,7 +302,7 @@ void BlockRunner::lookAround(Buffers& buffers, const PackedBlock& block, size_t 
         mass_ = AlignedFloats(windows * heads * kMostKeySegments * tokens);
         received_ = AlignedFloats(windows * heads * keysEach);
     }
-    attend(tasks, block.heads(), record.maps ? received_.data() : nullptr, keysEach,
+    attend(team, tasks, block.heads(), record.maps ? received_.data() : nullptr, keysEach,
            record.maps ? mass_.data() : nullptr);
     if (record.maps) this->record(record, i, from, sources, tasks, keysEach, block.heads());
     if (record.probe) recordProbe(record, i, from, to, sources, tasks, block.heads());
@@ -238,34 +317,31 @@ void BlockRunner::lookAround(Buffers& buffers, const PackedBlock& block, size_t 
 }
 
 /// Attention of the windows' queries to the block's memories.
-void BlockRunner::recall(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from,
-                         int64_t to, const AttentionRecord& record) {
+void BlockRunner::recall(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
+                         const AttentionRecord& record) {
     const TokenScale& layout = *scales_[i].layout;
+    Buffers& buffers = buffersOf(team);
     const auto& memory = *block.memory();
     const int64_t tokens = layout.tokens(), heads = block.heads(), size = dim_ / heads;
     const int64_t wide = memory.keys.out, width = memory.values.out;
     if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
-    at::parallel_for(0, (to - from) * heads, 1, [&](int64_t begin, int64_t end) {
+    team.share((to - from) * heads, [&](int64_t item) {
         float* scores = threadScratch(tokens * (wide + width) + 2 * wide);
         float* results = scores + tokens * wide;
-        for (int64_t item = begin; item < end; ++item) {
-            const int64_t place = item / heads * tokens * stride_ + item % heads * size;
-            memory.keys.apply(kernels_, buffers.query.data() + place, stride_, scores, wide,
-                              tokens);
-            MemoryTask task;
-            task.scores = scores;
-            task.stride = wide;
-            task.tokens = tokens;
-            task.slots = static_cast<int>(memory.slots);
-            task.valid = layout.validOf(from + item / heads);
-            task.received = record.maps ? received_.data() + item * tokens : nullptr;
-            task.scratch = results + tokens * width;
-            kernels_.normaliseTwice(task);
-            memory.values.apply(kernels_, scores, wide, results, width, tokens);
-            for (int64_t t = 0; t < tokens; ++t)
-                std::copy_n(results + t * width, size,
-                            buffers.attended.data() + place + t * stride_);
-        }
+        const int64_t place = item / heads * tokens * stride_ + item % heads * size;
+        memory.keys.apply(kernels_, buffers.query.data() + place, stride_, scores, wide, tokens);
+        MemoryTask task;
+        task.scores = scores;
+        task.stride = wide;
+        task.tokens = tokens;
+        task.slots = static_cast<int>(memory.slots);
+        task.valid = layout.validOf(from + item / heads);
+        task.received = record.maps ? received_.data() + item * tokens : nullptr;
+        task.scratch = results + tokens * width;
+        kernels_.normaliseTwice(task);
+        memory.values.apply(kernels_, scores, wide, results, width, tokens);
+        for (int64_t t = 0; t < tokens; ++t)
+            std::copy_n(results + t * width, size, buffers.attended.data() + place + t * stride_);
     });
     const auto scale = static_cast<int64_t>(i);
     if (record.flow) record.flow->addIdentity(record.stage, record.block, record.first + scale);
@@ -291,89 +367,93 @@ void BlockRunner::share(BlockId id, size_t i, int64_t from, int64_t to) {
     Scale& scale = scales_[i];
     const int64_t tokens = scale.layout->tokens();
     scale.shared.atLeast(scale.layout->slots() * tokens * 2 * stride_);
-    const float* x = scale.tokens + from * tokens * stride_;
-    float* kv = scale.shared.data() + from * tokens * 2 * stride_;
-    split((to - from) * tokens, 2 * stride_, [&](int64_t first, int64_t count) {
-        const int64_t wide = stride_ + kChannelGroup;
-        float* normed = threadScratch(count * wide);
-        kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
-                           static_cast<int>(dim_), kNormEps);
-        block.set(i).kv.apply(kernels_, normed, wide, kv + first * 2 * stride_, 2 * stride_, count);
+    eachGroup(from, to, windowsOf(tokens), [&](Member& team, int64_t first, int64_t end) {
+        project(team, block.set(i).kv, scale.tokens + first * tokens * stride_,
+                scale.shared.data() + first * tokens * 2 * stride_, (end - first) * tokens);
     });
 }
 
+/// Each tile belongs to one window alone: it is copied out, worked on and put back.
 void BlockRunner::upwards(BlockId id, size_t i, int64_t from, int64_t to,
                           const AttentionRecord& record) {
     const PackedBlock& block = packed(id);
     if (block.memory()) return;
     const TokenScale& fine = *scales_[i].layout;
     const TokenScale& coarse = *scales_[i + 1].layout;
-    const int64_t tokens = fine.tokens(), rows = (to - from) * tokens;
     const int64_t side = coarse.geometry.side / fine.geometry.rows, tile = side * side;
-    const int64_t tileRows = (to - from) * tile;
+    const int64_t rows = (to - from) * tile;
     const auto& set = block.set(i + 1);
-    const float* x = scales_[i].tokens + from * tokens * stride_;
-    Buffers& buffers = buffers_[0];
-    buffers.query.atLeast(tileRows * stride_);
-    buffers.keyValue.atLeast(rows * 2 * stride_);
-    buffers.attended.atLeast(tileRows * stride_);
-    tiles_.atLeast(tileRows * stride_);
-    split(rows, 2 * stride_, [&](int64_t first, int64_t count) {
-        const int64_t wide = stride_ + kChannelGroup;
-        float* normed = threadScratch(count * wide);
-        kernels_.normalise(x + first * stride_, stride_, normed, wide, count,
-                           static_cast<int>(dim_), kNormEps);
-        block.set(i).kv.apply(kernels_, normed, wide, buffers.keyValue.data() + first * 2 * stride_,
-                              2 * stride_, count);
-    });
-    // Each tile belongs to one window alone: it is copied out, worked on and put back.
+    tiles_.tokens.atLeast(rows * stride_);
+    tiles_.query.atLeast(rows * stride_);
+    tiles_.attended.atLeast(rows * stride_);
+    tiles_.valid.resize(static_cast<size_t>(rows));
     const auto eachLine = [&](int64_t slot, const auto& work) {
         const auto& window = fine.windows[static_cast<size_t>(slot)];
         const TokenTile place = coarse.tile(window.image, window.row, window.column, side);
-        for (int64_t y = 0; y < side; ++y) {
-            const int64_t token = (place.row + y) * coarse.geometry.window + place.column;
-            work(scales_[i + 1].tokens + (place.slot * coarse.tokens() + token) * stride_,
-                 tiles_.data() + ((slot - from) * tile + y * side) * stride_,
-                 place.slot * coarse.tokens() + token);
-        }
+        for (int64_t y = 0; y < side; ++y)
+            work(place.slot * coarse.tokens() + (place.row + y) * coarse.geometry.window +
+                     place.column,
+                 (slot - from) * tile + y * side);
     };
-    std::vector<uint8_t> validTile(static_cast<size_t>(tileRows), 1);
-    for (int64_t slot = from; slot < to; ++slot) {
-        int64_t at = (slot - from) * tile;
-        eachLine(slot, [&](const float* token, float* copy, int64_t index) {
-            std::copy_n(token, side * stride_, copy);
-            for (int64_t c = 0; c < side; ++c)
-                validTile[static_cast<size_t>(at++)] = coarse.valid[static_cast<size_t>(index + c)];
-        });
-    }
-    split(tileRows, stride_, [&](int64_t first, int64_t count) {
-        const int64_t wide = stride_ + kChannelGroup;
-        float* normed = threadScratch(count * wide);
-        kernels_.normalise(tiles_.data() + first * stride_, stride_, normed, wide, count,
-                           static_cast<int>(dim_), kNormEps);
-        set.q.apply(kernels_, normed, wide, buffers.query.data() + first * stride_, stride_, count);
+    eachGroup(from, to, windowsOf(tile), [&](Member& team, int64_t first, int64_t end) {
+        for (int64_t slot = first; slot < end; ++slot)
+            eachLine(slot, [&](int64_t token, int64_t row) {
+                std::copy_n(scales_[i + 1].tokens + token * stride_, side * stride_,
+                            tiles_.tokens.data() + row * stride_);
+                std::copy_n(coarse.valid.data() + token, side, tiles_.valid.data() + row);
+            });
+        const int64_t at = (first - from) * tile * stride_;
+        project(team, set.q, tiles_.tokens.data() + at, tiles_.query.data() + at,
+                (end - first) * tile);
     });
+    if (record.isOff(static_cast<int64_t>(i)))  // no keys: the projection's bias alone
+        std::fill_n(tiles_.attended.data(), rows * stride_, 0.0f);
+    else
+        eachGroup(from, to, windowsTogether(i, from, to, record),
+                  [&](Member& team, int64_t first, int64_t end) {
+                      lookDown(team, block, i, first, end, (first - from) * tile, side, record);
+                  });
+    eachGroup(from, to, windowsOf(tile), [&](Member& team, int64_t first, int64_t end) {
+        const int64_t at = (first - from) * tile * stride_;
+        finish(team, set, tiles_.tokens.data() + at, tiles_.attended.data() + at,
+               (end - first) * tile);
+        for (int64_t slot = first; slot < end; ++slot)
+            eachLine(slot, [&](int64_t token, int64_t row) {
+                for (int64_t c = 0; c < side; ++c)
+                    if (tiles_.valid[static_cast<size_t>(row + c)])
+                        std::copy_n(tiles_.tokens.data() + (row + c) * stride_, stride_,
+                                    scales_[i + 1].tokens + (token + c) * stride_);
+            });
+    });
+}
+
+/// Attention of the tiles over the windows [from, to) of scale `i` to those windows. `row`: of
+/// tiles_, where the first one begins.
+void BlockRunner::lookDown(Member& team, const PackedBlock& block, size_t i, int64_t from,
+                           int64_t to, int64_t row, int64_t side, const AttentionRecord& record) {
+    const TokenScale& fine = *scales_[i].layout;
+    const int64_t tokens = fine.tokens(), tile = side * side, heads = block.heads();
+    AlignedFloats& keyValue = buffersOf(team).keyValue;
+    keyValue.atLeast((to - from) * tokens * 2 * stride_);
+    project(team, block.set(i).kv, scales_[i].tokens + from * tokens * stride_, keyValue.data(),
+            (to - from) * tokens);
     std::vector<AttentionTask> tasks;
-    for (int64_t slot = from; slot < to; ++slot) {
+    for (int64_t slot = from; slot < to; ++slot, row += tile) {
         AttentionTask task;
-        task.q = buffers.query.data() + (slot - from) * tile * stride_;
+        task.q = tiles_.query.data() + row * stride_;
         task.queryStride = task.outStride = stride_;
         task.queries = static_cast<int>(tile);
-        task.out = buffers.attended.data() + (slot - from) * tile * stride_;
-        const float* own = buffers.keyValue.data() + (slot - from) * tokens * 2 * stride_;
+        task.out = tiles_.attended.data() + row * stride_;
+        const float* own = keyValue.data() + (slot - from) * tokens * 2 * stride_;
         task.segment[task.segments++] = {own, own + stride_, 2 * stride_, static_cast<int>(tokens),
                                          fine.validOf(slot)};
-        task.validQuery = validTile.data() + (slot - from) * tile;
+        task.validQuery = tiles_.valid.data() + row;
         tasks.push_back(task);
     }
-    const int64_t heads = block.heads();
-    const bool off = record.isOff(static_cast<int64_t>(i));
     if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
-    if (off)  // no keys: the projection's bias alone
-        std::fill_n(buffers.attended.data(), tileRows * stride_, 0.0f);
-    else
-        attend(tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
-    if (record.flow && !off) {
+    attend(team, tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
+    if (record.flow) {
+        const int64_t across = scales_[i + 1].layout->geometry.side;
         std::vector<std::vector<int64_t>> queries;
         Sources sources;
         for (int64_t slot = from; slot < to; ++slot) {
@@ -381,73 +461,69 @@ void BlockRunner::upwards(BlockId id, size_t i, int64_t from, int64_t to,
             sources.push_back({{i, slot}});
             const auto& window = fine.windows[static_cast<size_t>(slot)];
             for (int64_t t = 0; t < tile; ++t)
-                queries.back().push_back((window.row * side + t / side) * coarse.geometry.side +
+                queries.back().push_back((window.row * side + t / side) * across +
                                          window.column * side + t % side);
         }
         recordFlow(record, static_cast<int64_t>(i) + 1, true, queries, sources, tasks, heads);
     }
-    if (record.maps && !off) {
-        const auto k = static_cast<int64_t>(i);
-        std::vector<float> mean(static_cast<size_t>(tokens));
-        for (int64_t slot = from; slot < to; ++slot) {
-            std::fill(mean.begin(), mean.end(), 0.0f);
-            for (int64_t h = 0; h < heads; ++h)
-                for (int64_t t = 0; t < tokens; ++t)
-                    mean[static_cast<size_t>(t)] +=
-                        received_.data()[((slot - from) * heads + h) * tokens + t] /
-                        static_cast<float>(heads);
-            record.addReceived(k + 1, k, slot, mean.data());
-        }
-    }
-    finish(set, tiles_.data(), buffers.attended.data(), tileRows);
+    if (!record.maps) return;
+    const auto k = static_cast<int64_t>(i);
+    std::vector<float> mean(static_cast<size_t>(tokens));
     for (int64_t slot = from; slot < to; ++slot) {
-        int64_t at = (slot - from) * tile;
-        eachLine(slot, [&](float* token, const float* copy, int64_t) {
-            for (int64_t c = 0; c < side; ++c, ++at)
-                if (validTile[static_cast<size_t>(at)])
-                    std::copy_n(copy + c * stride_, stride_, token + c * stride_);
-        });
+        std::fill(mean.begin(), mean.end(), 0.0f);
+        for (int64_t h = 0; h < heads; ++h)
+            for (int64_t t = 0; t < tokens; ++t)
+                mean[static_cast<size_t>(t)] +=
+                    received_.data()[((slot - from) * heads + h) * tokens + t] /
+                    static_cast<float>(heads);
+        record.addReceived(k + 1, k, slot, mean.data());
     }
 }
 
 /// Every window and head is one piece of work.
-void BlockRunner::attend(const std::vector<AttentionTask>& windows, int64_t heads, float* received,
-                         int64_t keysEach, float* mass) {
+void BlockRunner::attend(Member& team, const std::vector<AttentionTask>& windows, int64_t heads,
+                         float* received, int64_t keysEach, float* mass) {
     const int64_t size = dim_ / heads;
-    at::parallel_for(0, static_cast<int64_t>(windows.size()) * heads, 1,
-                     [&](int64_t begin, int64_t end) {
-                         for (int64_t item = begin; item < end; ++item) {
-                             AttentionTask task = windows[static_cast<size_t>(item / heads)];
-                             const int64_t offset = item % heads * size;
-                             task.q += offset;
-                             task.out += offset;
-                             for (int s = 0; s < task.segments; ++s) {
-                                 task.segment[s].k += offset;
-                                 task.segment[s].v += offset;
-                             }
-                             task.headSize = static_cast<int>(size);
-                             task.scale = 1 / std::sqrt(static_cast<float>(size));
-                             if (received) task.received = received + item * keysEach;
-                             if (mass) task.mass = mass + item * kMostKeySegments * task.queries;
-                             task.scratch = threadScratch(attentionScratch(task));
-                             kernels_.attention(task);
-                         }
-                     });
+    team.share(static_cast<int64_t>(windows.size()) * heads, [&](int64_t item) {
+        AttentionTask task = windows[static_cast<size_t>(item / heads)];
+        const int64_t offset = item % heads * size;
+        task.q += offset;
+        task.out += offset;
+        for (int s = 0; s < task.segments; ++s) {
+            task.segment[s].k += offset;
+            task.segment[s].v += offset;
+        }
+        task.headSize = static_cast<int>(size);
+        task.scale = 1 / std::sqrt(static_cast<float>(size));
+        if (received) task.received = received + item * keysEach;
+        if (mass) task.mass = mass + item * kMostKeySegments * task.queries;
+        task.scratch = threadScratch(attentionScratch(task));
+        kernels_.attention(task);
+    });
 }
 
 /// x + proj(A), then the MLP with its residual.
-void BlockRunner::finish(const PackedBlock::Set& set, float* tokens, const float* attended,
-                         int64_t rows) {
+void BlockRunner::finish(Member& team, const PackedBlock::Set& set, float* tokens,
+                         const float* attended, int64_t rows) {
     const int64_t hidden = set.fc1.out + kChannelGroup, wide = stride_ + kChannelGroup;
-    split(rows, hidden, [&](int64_t first, int64_t count) {
-        float* normed = threadScratch(count * (wide + hidden));
-        float* inner = normed + count * wide;
+    Buffers& buffers = buffersOf(team);
+    eachChunk(rows, rowsFor(team, rowsInCache(hidden)), [&](int64_t first, int64_t count) {
+        buffers.normed.atLeast(count * wide);
+        buffers.hidden.atLeast(count * hidden);
+        float *between = buffers.normed.data(), *inner = buffers.hidden.data();
         float* x = tokens + first * stride_;
-        set.proj.add(kernels_, attended + first * stride_, stride_, normed, wide, x, stride_,
-                     count);
-        kernels_.normalise(x, stride_, normed, wide, count, static_cast<int>(dim_), kNormEps);
-        set.fc1.apply(kernels_, normed, wide, inner, hidden, count, Activation::Gelu);
-        set.fc2.add(kernels_, inner, hidden, normed, wide, x, stride_, count);
+        const auto seen = ready(team, set.proj, attended + first * stride_, stride_, count);
+        team.share(set.proj.pieces(seen), [&](int64_t piece) {
+            set.proj.addPiece(piece, kernels_, seen, between, wide, x, stride_);
+        });
+        const auto normed = normalise(team, set.fc1, x, count);
+        team.share(set.fc1.pieces(normed), [&](int64_t piece) {
+            set.fc1.applyPiece(piece, kernels_, normed, inner, hidden, Activation::Gelu);
+        });
+        const auto active = ready(team, set.fc2, inner, hidden, count);
+        team.share(set.fc2.pieces(active), [&](int64_t piece) {
+            set.fc2.addPiece(piece, kernels_, active, between, wide, x, stride_);
+        });
     });
 }
 

@@ -8,6 +8,7 @@
 
 #include "engine/nn/block_engine.h"
 #include "engine/nn/packed_block.h"
+#include "engine/nn/work_team.h"
 
 namespace atlas::engine {
 
@@ -56,9 +57,11 @@ class BlockRunner : public BlockEngine {
         int64_t slot = 0;
     };
     using Sources = std::vector<std::vector<KeySource>>;
+    /// Of a thread, for the windows that it works on.
     struct Buffers {
-        AlignedFloats query, keyValue, attended;
+        AlignedFloats query, keyValue, attended, normed, hidden, tiles;
     };
+    using Member = WorkTeam::Member;
 
     const PackedBlock& packed(BlockId id) const { return stages_[id.stage][id.block]; }
     /// What the finest scale has not been given yet.
@@ -66,17 +69,28 @@ class BlockRunner : public BlockEngine {
         return i == 0 ? block.position(0, scales_[0].layout->geometry.window) : nullptr;
     }
     void pool(size_t i, const float* position, float* pooled, int64_t from, int64_t to) const;
-    void topDownOf(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from, int64_t to,
+    void topDownOf(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
                    const float* source, const float* position, const AttentionRecord& record);
-    void lookAround(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from, int64_t to,
+    void lookAround(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
                     const AttentionRecord& record);
-    void recall(Buffers& buffers, const PackedBlock& block, size_t i, int64_t from, int64_t to,
+    void recall(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
                 const AttentionRecord& record);
-    void attend(const std::vector<AttentionTask>& windows, int64_t heads, float* received,
-                int64_t keysEach, float* mass);
-    void finish(const PackedBlock::Set& set, float* tokens, const float* attended, int64_t rows);
-    void split(int64_t rows, int64_t hidden,
-               const std::function<void(int64_t first, int64_t count)>& work) const;
+    void attend(Member& team, const std::vector<AttentionTask>& windows, int64_t heads,
+                float* received, int64_t keysEach, float* mass);
+    void finish(Member& team, const PackedBlock::Set& set, float* tokens, const float* attended,
+                int64_t rows);
+    void lookDown(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
+                  int64_t row, int64_t side, const AttentionRecord& record);
+    int64_t windowsTogether(size_t i, int64_t from, int64_t to,
+                            const AttentionRecord& record) const;
+    void eachGroup(int64_t from, int64_t to, int64_t together,
+                   const std::function<void(Member&, int64_t from, int64_t to)>& work);
+    Buffers& buffersOf(const Member& team) { return buffers_[static_cast<size_t>(team.index())]; }
+    PackedLinear::Rows normalise(Member& team, const PackedLinear& layer, const float* x,
+                                 int64_t rows);
+    PackedLinear::Rows ready(Member& team, const PackedLinear& layer, const float* x,
+                             int64_t stride, int64_t rows);
+    void project(Member& team, const PackedLinear& layer, const float* x, float* to, int64_t rows);
     void clearInvalid(size_t i, int64_t from, int64_t to);
     void record(const AttentionRecord& record, size_t i, int64_t from, const Sources& sources,
                 const std::vector<AttentionTask>& tasks, int64_t keysEach, int64_t heads);
@@ -93,9 +107,15 @@ class BlockRunner : public BlockEngine {
     const PackedStages& stages_;
     int64_t dim_, stride_, ratio_;
     WindowMapping mapping_;
-    std::vector<Scale> scales_;        // of the stage
-    std::vector<Buffers> buffers_{1};  // one a thread that works on windows of its own
-    AlignedFloats tiles_, mass_, received_;
+    std::vector<Scale> scales_;     // of the stage
+    std::vector<Buffers> buffers_;  // of the members of a team
+    /// The tiles of upwards(), row by row.
+    struct Tiles {
+        AlignedFloats tokens, query, attended;
+        std::vector<uint8_t> valid;
+    };
+    Tiles tiles_;
+    AlignedFloats mass_, received_;
 };
 
 }  // namespace atlas::engine

@@ -13,6 +13,11 @@ namespace {
 constexpr int64_t kHiddenFloats = 1 << 18;  // of a hidden layer, a thread
 constexpr int64_t kRowsOfABlock = 14;       // of the kernels
 constexpr int64_t kMostRows = 8 * kRowsOfABlock;
+constexpr int64_t kPieceColumns = 64;  // whole panels of every instruction set
+
+int64_t parts(int64_t whole, int64_t most) {
+    return (whole + most - 1) / most;
+}
 
 }  // namespace
 
@@ -47,17 +52,17 @@ PackedLinear PackedLinear::pack(const Linear& layer, const LayerNorm* before,
     return packed;
 }
 
-ProductTask PackedLinear::task(const float* x, int64_t stride, float* to, int64_t toStride,
-                               int64_t rows) const {
+ProductTask PackedLinear::task(const Rows& rows, float* to, int64_t toStride) const {
     ProductTask task;
-    task.a[0] = x;
-    task.lda = stride;
+    task.a[0] = rows.x;
+    task.lda = rows.stride;
     task.k = static_cast<int>(in);
     task.b = weights.data();
     task.pairs = pairs.data();
+    task.tiles = rows.tiles;
     task.c = to;
     task.ldc = toStride;
-    task.m = rows;
+    task.m = rows.count;
     task.n = static_cast<int>(out);
     task.bias = bias.data();
     return task;
@@ -65,15 +70,18 @@ ProductTask PackedLinear::task(const float* x, int64_t stride, float* to, int64_
 
 void PackedLinear::run(const CpuKernels& kernels, ProductTask task) const {
     if (pairs.empty()) return kernels.product(task);
+    if (task.tiles) return kernels.productBf16(task);
     thread_local AlignedFloats scratch;  // callers use threadScratch() themselves
-    scratch.atLeast(productBf16Scratch(task.m, in));
-    task.scratch = scratch.data();
+    scratch.atLeast(bf16Floats(task.m, in));
+    auto* tiles = reinterpret_cast<uint16_t*>(scratch.data());
+    kernels.packRowsBf16(task.a[0], task.lda, task.m, task.k, tiles);
+    task.tiles = tiles;
     kernels.productBf16(task);
 }
 
 void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stride, float* to,
                          int64_t toStride, int64_t rows, Activation activation) const {
-    ProductTask product = task(x, stride, to, toStride, rows);
+    ProductTask product = task({x, stride, rows}, to, toStride);
     product.activation = activation;
     run(kernels, product);
 }
@@ -81,10 +89,50 @@ void PackedLinear::apply(const CpuKernels& kernels, const float* x, int64_t stri
 void PackedLinear::add(const CpuKernels& kernels, const float* x, int64_t stride, float* between,
                        int64_t betweenStride, float* total, int64_t totalStride,
                        int64_t rows) const {
-    ProductTask product = task(x, stride, between, betweenStride, rows);
+    ProductTask product = task({x, stride, rows}, between, betweenStride);
     product.total = total;
     product.totalStride = totalStride;
     run(kernels, product);
+}
+
+int64_t PackedLinear::pieces(const Rows& rows) const {
+    return parts(out, kPieceColumns) * rows.parts;
+}
+
+ProductTask PackedLinear::pieceOf(ProductTask task, const Rows& rows, int64_t piece) const {
+    const int64_t columns = parts(out, kPieceColumns);
+    const int64_t part = piece / columns, column = piece % columns * kPieceColumns;
+    const int64_t unit = rows.tiles ? 2 * kBf16Rows : 1, units = parts(rows.count, unit);
+    const int64_t first = std::min(rows.count, units * part / rows.parts * unit);
+    task.m = std::min(rows.count, units * (part + 1) / rows.parts * unit) - first;
+    task.a[0] += first * task.lda;
+    if (rows.tiles) {
+        task.tiles += 2 * bf16Floats(first, in);
+        task.pairs += column * parts(in, kBf16Inner) * kBf16Inner;
+    } else {
+        task.b += column * in;
+    }
+    task.c += first * task.ldc + column;
+    if (task.total) task.total += first * task.totalStride + column;
+    task.bias += column;
+    task.n = static_cast<int>(std::min(kPieceColumns, out - column));
+    return task;
+}
+
+void PackedLinear::applyPiece(int64_t piece, const CpuKernels& kernels, const Rows& rows, float* to,
+                              int64_t toStride, Activation activation) const {
+    ProductTask product = task(rows, to, toStride);
+    product.activation = activation;
+    run(kernels, pieceOf(product, rows, piece));
+}
+
+void PackedLinear::addPiece(int64_t piece, const CpuKernels& kernels, const Rows& rows,
+                            float* between, int64_t betweenStride, float* total,
+                            int64_t totalStride) const {
+    ProductTask product = task(rows, between, betweenStride);
+    product.total = total;
+    product.totalStride = totalStride;
+    run(kernels, pieceOf(product, rows, piece));
 }
 
 void PackedLinear::applyOnAllThreads(const CpuKernels& kernels, const float* x, float* to,

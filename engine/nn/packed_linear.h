@@ -28,13 +28,27 @@ struct PackedLinear {
     /// total[rows] += x[rows] W^T + bias. `between`: [rows], written on the way.
     void add(const CpuKernels& kernels, const float* x, int64_t stride, float* between,
              int64_t betweenStride, float* total, int64_t totalStride, int64_t rows) const;
+    /// Rows that a layer reads.
+    struct Rows {
+        const float* x = nullptr;
+        int64_t stride = 0, count = 0;
+        int64_t parts = 1;                ///< as many runs of rows, each by a thread of its own
+        const uint16_t* tiles = nullptr;  ///< the same by packRowsBf16(), where `pairs` are used
+    };
+    /// Pieces of a product that threads can take one by one, those of a part after each other.
+    int64_t pieces(const Rows& rows) const;
+    /// Like apply() and add(), one piece.
+    void applyPiece(int64_t piece, const CpuKernels& kernels, const Rows& rows, float* to,
+                    int64_t toStride, Activation activation = Activation::None) const;
+    void addPiece(int64_t piece, const CpuKernels& kernels, const Rows& rows, float* between,
+                  int64_t betweenStride, float* total, int64_t totalStride) const;
     /// As apply(), on all threads, rows side by side: [rows, in] to [rows, out].
     void applyOnAllThreads(const CpuKernels& kernels, const float* x, float* to, int64_t rows,
                            Activation activation = Activation::None) const;
 
   private:
-    ProductTask task(const float* x, int64_t stride, float* to, int64_t toStride,
-                     int64_t rows) const;
+    ProductTask task(const Rows& rows, float* to, int64_t toStride) const;
+    ProductTask pieceOf(ProductTask task, const Rows& rows, int64_t piece) const;
     void run(const CpuKernels& kernels, ProductTask task) const;
 };
 

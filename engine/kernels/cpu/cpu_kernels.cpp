@@ -25,8 +25,6 @@ extern const CpuKernels kAmxKernels;
 
 namespace {
 
-constexpr int kPairRows = 16;   // of a tile
-constexpr int kPairInner = 32;  // values of the inner dimension in it
 constexpr int kPairPanel = 32;  // columns
 
 uint16_t toBfloat16(float x) {
@@ -90,24 +88,24 @@ std::vector<float> packPanels(const float* weights, int64_t k, int n, int panel)
 }
 
 std::vector<uint16_t> packPairs(const float* weights, int64_t k, int n) {
-    const int64_t blocks = (k + kPairInner - 1) / kPairInner;
+    const int64_t blocks = (k + kBf16Inner - 1) / kBf16Inner;
     std::vector<uint16_t> packed;
-    packed.reserve(static_cast<size_t>(blocks * kPairInner * n));
+    packed.reserve(static_cast<size_t>(blocks * kBf16Inner * n));
     for (int first = 0; first < n; first += kPairPanel)
         for (int64_t block = 0; block < blocks; ++block)
-            for (int tile = first; tile < std::min(n, first + kPairPanel); tile += kPairRows)
-                for (int64_t pair = 0; pair < kPairRows; ++pair)
-                    for (int column = tile; column < tile + kPairRows; ++column)
+            for (int tile = first; tile < std::min(n, first + kPairPanel); tile += kBf16Rows)
+                for (int64_t pair = 0; pair < kBf16Rows; ++pair)
+                    for (int column = tile; column < tile + kBf16Rows; ++column)
                         for (int64_t half = 0; half < 2; ++half) {
-                            const int64_t row = block * kPairInner + 2 * pair + half;
+                            const int64_t row = block * kBf16Inner + 2 * pair + half;
                             packed.push_back(row < k ? toBfloat16(weights[row * n + column]) : 0);
                         }
     return packed;
 }
 
-int64_t productBf16Scratch(int64_t m, int64_t k) {
-    const int64_t rows = (m + 2 * kPairRows - 1) / (2 * kPairRows) * 2 * kPairRows;
-    return rows * ((k + kPairInner - 1) / kPairInner) * kPairInner / 2;
+int64_t bf16Floats(int64_t rows, int64_t k) {
+    const int64_t whole = (rows + 2 * kBf16Rows - 1) / (2 * kBf16Rows) * 2 * kBf16Rows;
+    return whole * ((k + kBf16Inner - 1) / kBf16Inner) * kBf16Inner / 2;
 }
 
 int64_t attentionScratch(const AttentionTask& task) {

@@ -42,7 +42,7 @@ struct ProductTask {
     int64_t totalStride = 0;
     // Of CpuKernels::productBf16, in place of `b`; with one row of `a` that does not overlap:
     const uint16_t* pairs = nullptr;  ///< by packPairs()
-    float* scratch = nullptr;         ///< productBf16Scratch() floats, on a cache line
+    const uint16_t* tiles = nullptr;  ///< rows of `a` by packRowsBf16(), on a cache line
 };
 
 /// The line of tiles that a Winograd call works on.
@@ -130,6 +130,10 @@ struct CpuKernels {
     /// As product(), both factors rounded to bfloat16, sums in float32. Null where the processor
     /// has no instructions for it.
     void (*productBf16)(const ProductTask& task) = nullptr;
+    /// [rows, k] to what productBf16() reads, one row of tiles after the
+    /// other. `tiles` has bf16Floats(rows, k).
+    void (*packRowsBf16)(const float* x, int64_t stride, int64_t rows, int k,
+                         uint16_t* tiles) = nullptr;
 };
 
 /// The best table for this processor. ATLASSCOPE_ISA=portable|avx2|avx512|amx asks for another one.
@@ -143,7 +147,11 @@ std::vector<float> packPanels(const float* weights, int64_t k, int n, int panel)
 /// [k, n] row-major to bfloat16, rounded to even: panels of 32 columns (the last may have 16), each
 /// [k / 32][1 or 2 tiles][16 pairs of rows][16 columns][2].
 std::vector<uint16_t> packPairs(const float* weights, int64_t k, int n);
-int64_t productBf16Scratch(int64_t m, int64_t k);
+inline constexpr int kBf16Rows = 16;   ///< of a tile
+inline constexpr int kBf16Inner = 32;  ///< values of the inner dimension in it
+/// Memory of packRowsBf16(), in floats. Rows from a multiple of 2 * kBf16Rows on may be packed on
+/// their own, behind bf16Floats() of those before them.
+int64_t bf16Floats(int64_t rows, int64_t k);
 
 /// One of the 36 cells of G w G^T for a 3x3 kernel (row-major) of one channel pair, in double.
 void winogradWeights(const float* kernel, double* cells);

@@ -11,8 +11,8 @@ namespace atlas::engine {
 namespace amx {
 namespace {
 
-constexpr int kTile = 16;          // rows, and columns of float32
-constexpr int kInner = 2 * kTile;  // bfloat16 values of a row of a tile
+constexpr int kTile = kBf16Rows;    // and columns of float32
+constexpr int kInner = kBf16Inner;  // bfloat16 values of a row of a tile
 constexpr int kTileValues = kTile * kInner;
 
 struct alignas(64) TileConfig {
@@ -23,8 +23,8 @@ struct alignas(64) TileConfig {
     uint8_t rows[16] = {kTile, kTile, kTile, kTile, kTile, kTile, kTile, kTile};
 };
 
-/// Float32 rows to bfloat16 tiles, [k blocks][16 rows][32]; rows and values beyond the end are 0.
-void packRows(const float* x, int64_t stride, int64_t rows, int k, uint16_t* tiles) {
+/// [k blocks][16 rows][32] of 16 rows; rows and values beyond the end are 0.
+void packTiles(const float* x, int64_t stride, int64_t rows, int k, uint16_t* tiles) {
     for (int first = 0; first < k; first += kInner, tiles += kTileValues)
         for (int64_t r = 0; r < kTile; ++r) {
             __m512i values = _mm512_setzero_si512();
@@ -40,6 +40,14 @@ void packRows(const float* x, int64_t stride, int64_t rows, int k, uint16_t* til
             }
             _mm512_store_si512(tiles + r * kInner, values);
         }
+}
+
+/// An even number of rows of tiles.
+void packRowsBf16(const float* x, int64_t stride, int64_t rows, int k, uint16_t* tiles) {
+    const int64_t step = static_cast<int64_t>((k + kInner - 1) / kInner) * kTileValues;
+    for (int64_t first = 0; first < rows; first += 2 * kTile)
+        for (int64_t r = first; r < first + 2 * kTile; r += kTile, tiles += step)
+            packTiles(x + r * stride, stride, rows - r < kTile ? rows - r : kTile, k, tiles);
 }
 
 /// 32 x 32 (or 32 x 16) outputs; `a`: two rows of tiles, `step` values apart.
@@ -77,10 +85,6 @@ void productBf16(const ProductTask& t) {
     const int blocks = (t.k + kInner - 1) / kInner;
     const int64_t bands = (t.m + 2 * kTile - 1) / (2 * kTile);
     const int64_t step = static_cast<int64_t>(blocks) * kTileValues;  // a row of tiles
-    auto* tiles = reinterpret_cast<uint16_t*>(t.scratch);
-    for (int64_t r = 0; r < 2 * bands; ++r)
-        packRows(t.a[0] + r * kTile * t.lda, t.lda,
-                 t.m - r * kTile < kTile ? t.m - r * kTile : kTile, t.k, tiles + r * step);
     const TileConfig config;
     _tile_loadconfig(&config);
     alignas(64) float sums[2 * kTile * 2 * kTile];
@@ -88,7 +92,7 @@ void productBf16(const ProductTask& t) {
     for (int n = 0; n < t.n; n += 2 * kTile) {
         const int columns = t.n - n > kTile ? 2 : 1;
         for (int64_t band = 0; band < bands; ++band) {
-            const uint16_t* a = tiles + 2 * band * step;
+            const uint16_t* a = t.tiles + 2 * band * step;
             if (columns == 2)
                 multiply<2>(a, step, panel, blocks, sums);
             else
@@ -121,6 +125,7 @@ extern const CpuKernels kAmxKernels;
 constinit const CpuKernels kAmxKernels = [] {
     CpuKernels table = ATLAS_KERNEL_TABLE("amx");
     table.productBf16 = amx::productBf16;
+    table.packRowsBf16 = amx::packRowsBf16;
     return table;
 }();
 }  // namespace atlas::engine

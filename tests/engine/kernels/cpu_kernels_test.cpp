@@ -74,6 +74,19 @@ TEST_P(CpuKernelsTest, ProductMatchesPlainLoops) {
         }
 }
 
+/// Rows as productBf16() reads them, in two calls where they are many; nothing without it.
+AlignedFloats packedRows(const CpuKernels& kernels, const std::vector<float>& x, int64_t stride,
+                         int64_t rows, int k) {
+    AlignedFloats packed(bf16Floats(rows, k));
+    if (!kernels.packRowsBf16) return packed;
+    auto* tiles = reinterpret_cast<uint16_t*>(packed.data());
+    const int64_t first = std::min<int64_t>(rows, 2 * kBf16Rows);
+    kernels.packRowsBf16(x.data(), stride, first, k, tiles);
+    kernels.packRowsBf16(x.data() + first * stride, stride, rows - first, k,
+                         tiles + 2 * bf16Floats(first, k));
+    return packed;
+}
+
 /// In several parts of the inner dimension, each of which finds in c what the ones before left.
 TEST_P(CpuKernelsTest, ProductIsAddedToTheTotalAndLeavesTheRestAlone) {
     const CpuKernels& kernels = *GetParam();
@@ -83,7 +96,7 @@ TEST_P(CpuKernelsTest, ProductIsAddedToTheTotalAndLeavesTheRestAlone) {
     const auto before = randomFloats(m * wide, 34);
     const auto packed = packPanels(b.data(), k, n, kernels.panel);
     const auto pairs = packPairs(b.data(), k, n);
-    AlignedFloats scratch(productBf16Scratch(m, k));
+    const auto tiles = packedRows(kernels, a, k, m, k);
     for (const bool bf16 : {false, true}) {
         if (bf16 && !kernels.productBf16) continue;
         std::vector<float> total = before, c(m * between, NAN);
@@ -93,7 +106,7 @@ TEST_P(CpuKernelsTest, ProductIsAddedToTheTotalAndLeavesTheRestAlone) {
         task.k = k;
         task.b = packed.data();
         task.pairs = pairs.data();
-        task.scratch = scratch.data();
+        task.tiles = reinterpret_cast<const uint16_t*>(tiles.data());
         task.c = c.data();
         task.ldc = between;
         task.total = total.data();
@@ -141,13 +154,13 @@ TEST_P(CpuKernelsTest, ProductOfBfloat16IsThatOfTheRoundedFactors) {
         const auto bias = randomFloats(static_cast<size_t>(n), 23);
         std::vector<float> c(sized(m, n + 16), -7);
         const auto pairs = packPairs(b.data(), k, n);
-        AlignedFloats scratch(productBf16Scratch(m, k));
+        const auto tiles = packedRows(*GetParam(), a, k + 3, m, k);
         ProductTask task;
         task.a[0] = a.data();
         task.lda = k + 3;
         task.k = k;
         task.pairs = pairs.data();
-        task.scratch = scratch.data();
+        task.tiles = reinterpret_cast<const uint16_t*>(tiles.data());
         task.c = c.data();
         task.ldc = n + 16;
         task.m = m;

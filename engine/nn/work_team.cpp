@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/nn/work_team.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+namespace atlas::engine {
+namespace {
+
+constexpr int kSpins = 200;  // before the processor is offered to others
+
+/// Waits for a moment; longer ones are given away.
+void rest(int& spins) {
+    if (++spins < kSpins) return;
+    spins = 0;
+    std::this_thread::yield();
+}
+
+}  // namespace
+
+WorkTeam::WorkTeam(int64_t items, int64_t threads)
+    : items_(items),
+      crew_(std::max<int64_t>(1, threads / std::max<int64_t>(1, items))),
+      shared_(static_cast<size_t>(membersFor(items))) {
+    for (Shared& shared : shared_) shared.runs = std::vector<Run>(static_cast<size_t>(crew_));
+}
+
+/// Takes pieces until none is left, those of the thread's own run first; what one throws ends them.
+bool WorkTeam::Shared::work(const std::function<void(int64_t)>& call, int64_t thread) {
+    bool worked = false;
+    try {
+        for (size_t k = 0; k < runs.size(); ++k) {
+            const size_t run = (static_cast<size_t>(thread) + k) % runs.size();
+            const int64_t end = begin(run + 1);
+            for (int64_t i = runs[run].next++; i < end; i = runs[run].next++) {
+                worked = true;
+                call(i);
+            }
+        }
+    } catch (...) {
+        for (Run& run : runs) run.next = count.load();
+        const std::lock_guard lock(mutex);
+        if (!error) error = std::current_exception();
+    }
+    return worked;
+}
+
+/// Helps; false if there was nothing to do. The visitor is counted before it looks, and the owner
+/// closes before it counts: one of them sees the other.
+bool WorkTeam::Shared::visit(int64_t thread) {
+    if (!piece) return false;
+    ++visitors;
+    const auto* call = piece.load();
+    const bool worked = call && work(*call, thread);
+    --visitors;
+    return worked;
+}
+
+void WorkTeam::Member::share(int64_t count, const std::function<void(int64_t)>& piece) {
+    if (!team_ || count < 2) {
+        for (int64_t i = 0; i < count; ++i) piece(i);
+        return;
+    }
+    Shared& shared = team_->shared_[static_cast<size_t>(index_)];
+    shared.count = count;
+    for (size_t run = 0; run < shared.runs.size(); ++run) shared.runs[run].next = shared.begin(run);
+    shared.piece = &piece;
+    shared.work(piece, thread_);
+    shared.piece = nullptr;
+    for (int spins = 0; shared.visitors > 0;) rest(spins);
+    if (shared.error) std::rethrow_exception(std::exchange(shared.error, nullptr));
+}
+
+int64_t WorkTeam::membersFor(int64_t items) {
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    return std::min(threads, items);
+}
+
+void WorkTeam::takeItems(const std::function<void(Member&, int64_t)>& work, int64_t thread) {
+    Member member;
+    bool joined = false;
+    while (true) {
+        // Counted before it is taken, so that nobody who waits for the last one leaves too early.
+        ++active_;
+        const int64_t item = next_++;
+        if (item >= items_) break;
+        if (!joined) member.index_ = members_++;
+        joined = true;
+        member.team_ = this;
+        member.thread_ = thread;
+        member.crew_ = crew_;
+        try {
+            work(member, item);
+        } catch (...) {
+            fail();
+        }
+        --active_;
+    }
+    --active_;
+}
+
+void WorkTeam::fail() {
+    next_ = items_;
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_ = std::current_exception();
+}
+
+void WorkTeam::help(int64_t thread) {
+    for (int spins = 0; active_ > 0;) {
+        bool helped = false;
+        for (Shared& shared : shared_) helped = shared.visit(thread) || helped;
+        if (!helped) rest(spins);
+    }
+}
+
+void WorkTeam::run(int64_t items, const std::function<void(Member&, int64_t)>& work) {
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    if (threads == 1) {
+        Member alone;
+        for (int64_t i = 0; i < items; ++i) work(alone, i);
+        return;
+    }
+    WorkTeam team(items, threads);
+    at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+        // Whoever stands for several does so once: there is no one else to wait for.
+        if (begin < end) team.takeItems(work, begin);
+        team.help(begin);
+    });
+    if (team.error_) std::rethrow_exception(team.error_);
+}
+
+}  // namespace atlas::engine
