@@ -229,7 +229,8 @@ PackedLinear::Rows BlockRunner::normalise(Member& team, const PackedLinear& laye
 /// Rows as `layer` reads them.
 PackedLinear::Rows BlockRunner::ready(Member& team, const PackedLinear& layer, const float* x,
                                       int64_t stride, int64_t rows) {
-    PackedLinear::Rows ready{x, stride, rows, team.crew()};
+    PackedLinear::Rows ready{x, stride, rows};
+    ready.parts = std::clamp<int64_t>(rows / kRowsOfAPiece, 1, team.crew());
     if (layer.pairs.empty()) return ready;
     AlignedFloats& buffer = buffersOf(team).tiles;
     buffer.atLeast(bf16Floats(rows, layer.in));

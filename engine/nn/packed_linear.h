@@ -32,7 +32,7 @@ struct PackedLinear {
     struct Rows {
         const float* x = nullptr;
         int64_t stride = 0, count = 0;
-        int64_t parts = 1;                ///< as many runs of rows, each by a thread of its own
+        int64_t parts = 1;  ///< runs of rows for threads of their own, at most `count`
         const uint16_t* tiles = nullptr;  ///< the same by packRowsBf16(), where `pairs` are used
     };
     /// Pieces of a product that threads can take one by one, those of a part after each other.
