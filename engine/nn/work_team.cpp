@@ -12,6 +12,10 @@ namespace {
 
 constexpr int kSpins = 200;  // before the processor is offered to others
 
+int64_t threadsHere() {
+    return at::in_parallel_region() ? 1 : at::get_num_threads();
+}
+
 /// Waits for a moment; longer ones are given away.
 void rest(int& spins) {
     if (++spins < kSpins) return;
@@ -75,8 +79,7 @@ void WorkTeam::Member::share(int64_t count, const std::function<void(int64_t)>& 
 }
 
 int64_t WorkTeam::membersFor(int64_t items) {
-    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-    return std::min(threads, items);
+    return std::min(threadsHere(), items);
 }
 
 void WorkTeam::takeItems(const std::function<void(Member&, int64_t)>& work, int64_t thread) {
@@ -117,7 +120,7 @@ void WorkTeam::help(int64_t thread) {
 }
 
 void WorkTeam::run(int64_t items, const std::function<void(Member&, int64_t)>& work) {
-    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    const int64_t threads = threadsHere();
     if (threads == 1) {
         Member alone;
         for (int64_t i = 0; i < items; ++i) work(alone, i);
