@@ -3,17 +3,15 @@
 
 #include <ATen/Parallel.h>
 
-#include <atomic>
-#include <cmath>
-#include <limits>
+#include <algorithm>
+#include <functional>
 
-#include "engine/nn/model_error.h"
+#include "engine/nn/window_attention.h"
 
 namespace atlas::engine {
 namespace {
 
 constexpr float kNormEps = 1e-5f;
-constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr int64_t kRowsPerThread = 512;    // tokens of a call, at least
 constexpr int64_t kChunkFloats = 1 << 20;  // of one buffer of a call, at least
 constexpr int64_t kRowsTogether = 256;     // tokens that one thread takes at a time
@@ -100,11 +98,11 @@ void BlockRunner::place(int64_t image, int64_t row, int64_t column, const at::Te
 }
 
 void BlockRunner::poolTokens(size_t i, int64_t from, int64_t to) {
-    pool(i, nullptr, scales_[i + 1].tokens, from, to);
+    poolOf(i, nullptr).run(scales_[i + 1].tokens, from, to);
 }
 
 void BlockRunner::pool(BlockId block, size_t i, int64_t from, int64_t to) {
-    pool(i, positionBefore(packed(block), i), scales_[i + 1].pooled.data(), from, to);
+    poolOf(i, positionBefore(packed(block), i)).run(scales_[i + 1].pooled.data(), from, to);
 }
 
 void BlockRunner::enter(BlockId block, size_t i) {
@@ -261,9 +259,7 @@ void BlockRunner::lookAround(Member& team, const PackedBlock& block, size_t i, i
     const TokenScale& layout = *scales_[i].layout;
     Buffers& buffers = buffersOf(team);
     const int64_t tokens = layout.tokens();
-    std::vector<AttentionTask> tasks;
-    Sources sources;
-    int64_t keysEach = 0;
+    WindowAttention attention(kernels_, dim_, block.heads());
     for (int64_t slot = from; slot < to; ++slot) {
         const auto& window = layout.windows[static_cast<size_t>(slot)];
         AttentionTask task;
@@ -275,7 +271,7 @@ void BlockRunner::lookAround(Member& team, const PackedBlock& block, size_t i, i
         const float* own = buffers.keyValue.data() + row * 2 * stride_;
         task.segment[task.segments++] = {own, own + stride_, 2 * stride_, static_cast<int>(tokens),
                                          layout.validOf(slot)};
-        std::vector<KeySource> seen{{i, slot}};
+        std::vector<WindowAttention::KeySource> seen{{i, slot}};
         for (size_t t = scales_.size() - 1; t > i; --t) {
             if (record.isOff(static_cast<int64_t>(t))) continue;
             const TokenScale& coarse = *scales_[t].layout;
@@ -292,29 +288,10 @@ void BlockRunner::lookAround(Member& team, const PackedBlock& block, size_t i, i
             seen.push_back({t, place});
         }
         task.validQuery = layout.validOf(slot);
-        tasks.push_back(task);
-        sources.push_back(std::move(seen));
-        int64_t keys = 0;
-        for (int s = 0; s < task.segments; ++s) keys += task.segment[s].count;
-        keysEach = std::max(keysEach, keys);
+        attention.add(task, std::move(seen));
     }
-    if (record.maps) {
-        const int64_t heads = block.heads(), windows = to - from;
-        mass_ = AlignedFloats(windows * heads * kMostKeySegments * tokens);
-        received_ = AlignedFloats(windows * heads * keysEach);
-    }
-    attend(team, tasks, block.heads(), record.maps ? received_.data() : nullptr, keysEach,
-           record.maps ? mass_.data() : nullptr);
-    if (record.maps) this->record(record, i, from, sources, tasks, keysEach, block.heads());
-    if (record.probe) recordProbe(record, i, from, to, sources, tasks, block.heads());
-    if (record.flow) {
-        std::vector<std::vector<int64_t>> queries;
-        for (int64_t slot = from; slot < to; ++slot) {
-            queries.emplace_back();
-            for (int64_t t = 0; t < tokens; ++t) queries.back().push_back(placeOf(layout, slot, t));
-        }
-        recordFlow(record, static_cast<int64_t>(i), false, queries, sources, tasks, block.heads());
-    }
+    attention.run(team, record.maps);
+    attention.recordTopDown(record);
 }
 
 /// Attention of the windows' queries to the block's memories.
@@ -325,7 +302,8 @@ void BlockRunner::recall(Member& team, const PackedBlock& block, size_t i, int64
     const auto& memory = *block.memory();
     const int64_t tokens = layout.tokens(), heads = block.heads(), size = dim_ / heads;
     const int64_t wide = memory.keys.out, width = memory.values.out;
-    if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
+    AlignedFloats received;
+    if (record.maps) received = AlignedFloats((to - from) * heads * tokens);
     team.share((to - from) * heads, [&](int64_t item) {
         float* scores = threadScratch(tokens * (wide + width) + 2 * wide);
         float* results = scores + tokens * wide;
@@ -337,7 +315,7 @@ void BlockRunner::recall(Member& team, const PackedBlock& block, size_t i, int64
         task.tokens = tokens;
         task.slots = static_cast<int>(memory.slots);
         task.valid = layout.validOf(from + item / heads);
-        task.received = record.maps ? received_.data() + item * tokens : nullptr;
+        task.received = record.maps ? received.data() + item * tokens : nullptr;
         task.scratch = results + tokens * width;
         kernels_.normaliseTwice(task);
         memory.values.apply(kernels_, scores, wide, results, width, tokens);
@@ -349,16 +327,12 @@ void BlockRunner::recall(Member& team, const PackedBlock& block, size_t i, int64
     if (!record.maps) return;
     record.makeMaps(scale);
     const std::vector<float> ones(static_cast<size_t>(tokens), 1);
-    std::vector<float> received(static_cast<size_t>(tokens));
     for (int64_t slot = from; slot < to; ++slot) {
-        for (int64_t t = 0; t < tokens; ++t) {
-            float sum = 0;
-            for (int64_t h = 0; h < heads; ++h)
-                sum += received_.data()[((slot - from) * heads + h) * tokens + t];
-            received[static_cast<size_t>(t)] = sum / static_cast<float>(heads);
-        }
         record.addMass(scale, scale, slot, ones.data());
-        record.addReceived(scale, scale, slot, received.data());
+        record.addReceived(
+            scale, scale, slot,
+            meanOfHeads(received.data() + (slot - from) * heads * tokens, heads, tokens, tokens)
+                .data());
     }
 }
 
@@ -433,12 +407,12 @@ void BlockRunner::upwards(BlockId id, size_t i, int64_t from, int64_t to,
 void BlockRunner::lookDown(Member& team, const PackedBlock& block, size_t i, int64_t from,
                            int64_t to, int64_t row, int64_t side, const AttentionRecord& record) {
     const TokenScale& fine = *scales_[i].layout;
-    const int64_t tokens = fine.tokens(), tile = side * side, heads = block.heads();
+    const int64_t tokens = fine.tokens(), tile = side * side;
     AlignedFloats& keyValue = buffersOf(team).keyValue;
     keyValue.atLeast((to - from) * tokens * 2 * stride_);
     project(team, block.set(i).kv, scales_[i].tokens + from * tokens * stride_, keyValue.data(),
             (to - from) * tokens);
-    std::vector<AttentionTask> tasks;
+    WindowAttention attention(kernels_, dim_, block.heads());
     for (int64_t slot = from; slot < to; ++slot, row += tile) {
         AttentionTask task;
         task.q = tiles_.query.data() + row * stride_;
@@ -449,58 +423,10 @@ void BlockRunner::lookDown(Member& team, const PackedBlock& block, size_t i, int
         task.segment[task.segments++] = {own, own + stride_, 2 * stride_, static_cast<int>(tokens),
                                          fine.validOf(slot)};
         task.validQuery = tiles_.valid.data() + row;
-        tasks.push_back(task);
+        attention.add(task, {{i, slot}});
     }
-    if (record.maps) received_ = AlignedFloats((to - from) * heads * tokens);
-    attend(team, tasks, heads, record.maps ? received_.data() : nullptr, tokens, nullptr);
-    if (record.flow) {
-        const int64_t across = scales_[i + 1].layout->geometry.side;
-        std::vector<std::vector<int64_t>> queries;
-        Sources sources;
-        for (int64_t slot = from; slot < to; ++slot) {
-            queries.emplace_back();
-            sources.push_back({{i, slot}});
-            const auto& window = fine.windows[static_cast<size_t>(slot)];
-            for (int64_t t = 0; t < tile; ++t)
-                queries.back().push_back((window.row * side + t / side) * across +
-                                         window.column * side + t % side);
-        }
-        recordFlow(record, static_cast<int64_t>(i) + 1, true, queries, sources, tasks, heads);
-    }
-    if (!record.maps) return;
-    const auto k = static_cast<int64_t>(i);
-    std::vector<float> mean(static_cast<size_t>(tokens));
-    for (int64_t slot = from; slot < to; ++slot) {
-        std::fill(mean.begin(), mean.end(), 0.0f);
-        for (int64_t h = 0; h < heads; ++h)
-            for (int64_t t = 0; t < tokens; ++t)
-                mean[static_cast<size_t>(t)] +=
-                    received_.data()[((slot - from) * heads + h) * tokens + t] /
-                    static_cast<float>(heads);
-        record.addReceived(k + 1, k, slot, mean.data());
-    }
-}
-
-/// Every window and head is one piece of work.
-void BlockRunner::attend(Member& team, const std::vector<AttentionTask>& windows, int64_t heads,
-                         float* received, int64_t keysEach, float* mass) {
-    const int64_t size = dim_ / heads;
-    team.share(static_cast<int64_t>(windows.size()) * heads, [&](int64_t item) {
-        AttentionTask task = windows[static_cast<size_t>(item / heads)];
-        const int64_t offset = item % heads * size;
-        task.q += offset;
-        task.out += offset;
-        for (int s = 0; s < task.segments; ++s) {
-            task.segment[s].k += offset;
-            task.segment[s].v += offset;
-        }
-        task.headSize = static_cast<int>(size);
-        task.scale = 1 / std::sqrt(static_cast<float>(size));
-        if (received) task.received = received + item * keysEach;
-        if (mass) task.mass = mass + item * kMostKeySegments * task.queries;
-        task.scratch = threadScratch(attentionScratch(task));
-        kernels_.attention(task);
-    });
+    attention.run(team, record.maps);
+    attention.recordUpwards(record);
 }
 
 /// x + proj(A), then the MLP with its residual.
@@ -542,194 +468,19 @@ void BlockRunner::clearInvalid(size_t i, int64_t from, int64_t to) {
                                 0.0f);
 }
 
-/// `position`, where given, is added before. A tile of `pooled` belongs to one window alone.
-void BlockRunner::pool(size_t i, const float* position, float* pooled, int64_t from,
-                       int64_t to) const {
-    const TokenScale &fine = *scales_[i].layout, &coarse = *scales_[i + 1].layout;
-    const float* tokens = scales_[i].tokens;
-    const auto& g = fine.geometry;
-    const int64_t side = g.window / ratio_;  // of the tile in the coarse scale
-    at::parallel_for(from, to, 1, [&](int64_t begin, int64_t end) {
-        float* sum = threadScratch(stride_);
-        for (int64_t slot = begin; slot < end; ++slot) {
-            const auto& w = fine.windows[static_cast<size_t>(slot)];
-            const TokenTile place = coarse.tile(w.image, w.row, w.column, side);
-            const uint8_t* valid = fine.validOf(slot);
-            float* tile = pooled + (place.slot * coarse.tokens() +
-                                    place.row * coarse.geometry.window + place.column) *
-                                       stride_;
-            const int64_t line = coarse.geometry.window * stride_;
-            for (int64_t y = 0; y < side; ++y)
-                std::fill_n(tile + y * line, side * stride_, kLowest);
-            for (int64_t y = 0; y < g.window; ++y)
-                for (int64_t x = 0; x < g.window; ++x) {
-                    const int64_t token = y * g.window + x;
-                    if (valid && !valid[token]) continue;
-                    float* cell = tile + y / ratio_ * line + x / ratio_ * stride_;
-                    const float* value = tokens + (slot * fine.tokens() + token) * stride_;
-                    if (position) {
-                        kernels_.add(value, stride_, position + token * stride_, stride_, sum,
-                                     stride_, 1, stride_);
-                        value = sum;
-                    }
-                    kernels_.maximum(cell, value, stride_);
-                }
-        }
-    });
-}
-
-void BlockRunner::record(const AttentionRecord& record, size_t i, int64_t from,
-                         const Sources& sources, const std::vector<AttentionTask>& tasks,
-                         int64_t keysEach, int64_t heads) {
-    const int64_t tokens = scales_[i].layout->tokens();
-    const auto q = static_cast<int64_t>(i);
-    const float share = 1 / static_cast<float>(heads);
-    record.makeMaps(q);
-    for (size_t n = 0; n < tasks.size(); ++n) {
-        const AttentionTask& task = tasks[n];
-        const int64_t slot = from + static_cast<int64_t>(n);
-        int64_t firstKey = 0;
-        for (int s = 0; s < task.segments; ++s) {
-            const KeySource& source = sources[n][static_cast<size_t>(s)];
-            const auto k = static_cast<int64_t>(source.scale);
-            const int64_t count = task.segment[s].count;
-            std::vector<float> mass(static_cast<size_t>(tokens), 0),
-                received(static_cast<size_t>(count), 0);
-            for (int64_t h = 0; h < heads; ++h) {
-                const int64_t item = static_cast<int64_t>(n) * heads + h;
-                const float* m = mass_.data() + (item * kMostKeySegments + s) * tokens;
-                const float* r = received_.data() + item * keysEach + firstKey;
-                for (int64_t t = 0; t < tokens; ++t) mass[static_cast<size_t>(t)] += m[t] * share;
-                for (int64_t t = 0; t < count; ++t)
-                    received[static_cast<size_t>(t)] += r[t] * share;
-            }
-            record.addMass(q, k, slot, mass.data());
-            record.addReceived(q, k, source.slot, received.data());
-            firstKey += count;
-        }
-    }
-}
-
-void BlockRunner::recordProbe(const AttentionRecord& record, size_t i, int64_t from, int64_t to,
-                              const Sources& sources, const std::vector<AttentionTask>& tasks,
-                              int64_t heads) {
-    const TokenScale& layout = *scales_[i].layout;
-    const auto& g = layout.geometry;
-    const ProbePoint& at = *record.probe;
-    if (at.scale != record.first + static_cast<int64_t>(i) || at.row < 0 || at.column < 0 ||
-        at.row >= g.side || at.column >= g.side)
-        return;
-    const int64_t slot = layout.slot(0, at.row / g.window, at.column / g.window);
-    if (slot < from || slot >= to) return;
-    const auto n = static_cast<size_t>(slot - from);
-    const int64_t token = at.row % g.window * g.window + at.column % g.window;
-    int64_t keys = 0;
-    for (int s = 0; s < tasks[n].segments; ++s) keys += tasks[n].segment[s].count;
-    std::vector<float> weights(static_cast<size_t>(keys), 0);
-    const int64_t firstHead = std::max<int64_t>(0, at.head),
-                  lastHead = at.head < 0 ? heads : std::min(heads, at.head + 1);
-    for (int64_t h = firstHead; h < lastHead; ++h)
-        weightsOf(tasks[n], token, h, heads, weights.data());
-    for (float& w : weights) w /= static_cast<float>(std::max<int64_t>(1, lastHead - firstHead));
-    const float* value = weights.data();
-    for (int s = 0; s < tasks[n].segments; ++s) {
-        const KeySource& source = sources[n][static_cast<size_t>(s)];
-        record.setProbe(static_cast<int64_t>(source.scale), source.slot, value);
-        value += tasks[n].segment[s].count;
-    }
-}
-
-/// Adds the softmax of one query and head to `weights`, over the keys of all segments.
-void BlockRunner::weightsOf(AttentionTask task, int64_t query, int64_t head, int64_t heads,
-                            float* weights) const {
-    const int64_t size = dim_ / heads, offset = head * size;
-    task.q += query * stride_ + offset;
-    task.queries = 1;
-    task.headSize = static_cast<int>(size);
-    task.scale = 1 / std::sqrt(static_cast<float>(size));
-    for (int s = 0; s < task.segments; ++s) {
-        task.segment[s].k += offset;
-        task.segment[s].v += offset;
-    }
-    task.validQuery = nullptr;
-    task.received = weights;
-    float* scratch = threadScratch(attentionScratch(task) + dim_);
-    task.out = scratch + attentionScratch(task);  // not wanted
-    task.scratch = scratch;
-    kernels_.attention(task);
-}
-
-/// `queries`: places in the raster map of the tokens of each task. Of the first image.
-void BlockRunner::recordFlow(const AttentionRecord& record, int64_t scale, bool upwards,
-                             const std::vector<std::vector<int64_t>>& queries,
-                             const Sources& sources, const std::vector<AttentionTask>& tasks,
-                             int64_t heads) {
-    std::vector<AttentionFlow::Window> windows(tasks.size());
-    at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
-        for (auto n = static_cast<size_t>(begin); n < static_cast<size_t>(end); ++n) {
-            auto& window = windows[n];
-            for (const KeySource& source : sources[n]) {
-                const TokenScale& seen = *scales_[source.scale].layout;
-                for (int64_t t = 0; t < seen.tokens(); ++t)
-                    window.keys.push_back({record.first + static_cast<int64_t>(source.scale),
-                                           placeOf(seen, source.slot, t)});
-            }
-            std::vector<float> weights(window.keys.size());
-            for (size_t q = 0; q < queries[n].size(); ++q) {
-                if (tasks[n].validQuery && !tasks[n].validQuery[q]) continue;
-                std::fill(weights.begin(), weights.end(), 0.0f);
-                for (int64_t h = 0; h < heads; ++h)
-                    weightsOf(tasks[n], static_cast<int64_t>(q), h, heads, weights.data());
-                window.queries.push_back(queries[n][q]);
-                for (float w : weights) window.weights.push_back(w / static_cast<float>(heads));
-            }
-        }
-    });
-    for (auto& window : windows)
-        record.flow->add(record.stage, record.block, upwards, record.first + scale,
-                         std::move(window));
+TokenPool BlockRunner::poolOf(size_t i, const float* position) const {
+    return {kernels_,
+            *scales_[i].layout,
+            *scales_[i + 1].layout,
+            ratio_,
+            dim_,
+            stride_,
+            scales_[i].tokens,
+            position};
 }
 
 std::vector<AttentionFlow::Edge> BlockRunner::poolEdges(const BlockId* block, size_t i) const {
-    const TokenScale &fine = *scales_[i].layout, &coarse = *scales_[i + 1].layout;
-    const float* tokens = scales_[i].tokens;
-    const float* position = block ? positionBefore(packed(*block), i) : nullptr;
-    const auto& g = fine.geometry;
-    std::vector<AttentionFlow::Edge> edges;
-    const auto valueAt = [&](int64_t slot, int64_t token, int64_t channel) {
-        const float v = tokens[(slot * fine.tokens() + token) * stride_ + channel];
-        return position ? v + position[token * stride_ + channel] : v;
-    };
-    for (int64_t slot = 0; slot < fine.slots(); ++slot) {
-        const uint8_t* valid = fine.validOf(slot);
-        const auto& w = fine.windows[static_cast<size_t>(slot)];
-        for (int64_t cell = 0; cell < g.tokensPerWindow() / (ratio_ * ratio_); ++cell) {
-            const int64_t across = g.window / ratio_, cy = cell / across, cx = cell % across;
-            std::vector<int64_t> children;
-            for (int64_t c = 0; c < ratio_ * ratio_; ++c) {
-                const int64_t token =
-                    (cy * ratio_ + c / ratio_) * g.window + cx * ratio_ + c % ratio_;
-                if (!valid || valid[token]) children.push_back(token);
-            }
-            if (children.empty()) continue;
-            std::vector<int64_t> wins(children.size());
-            for (int64_t channel = 0; channel < dim_; ++channel) {
-                size_t best = 0;
-                for (size_t c = 1; c < children.size(); ++c)
-                    if (valueAt(slot, children[c], channel) >
-                        valueAt(slot, children[best], channel))
-                        best = c;
-                ++wins[best];
-            }
-            const int64_t parent =
-                (w.row * across + cy) * coarse.geometry.side + w.column * across + cx;
-            for (size_t c = 0; c < children.size(); ++c)
-                if (wins[c] > 0)
-                    edges.push_back({placeOf(fine, slot, children[c]), parent,
-                                     static_cast<float>(wins[c]) / static_cast<float>(dim_)});
-        }
-    }
-    return edges;
+    return poolOf(i, block ? positionBefore(packed(*block), i) : nullptr).edges();
 }
 
 }  // namespace atlas::engine

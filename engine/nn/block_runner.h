@@ -8,6 +8,7 @@
 
 #include "engine/nn/block_engine.h"
 #include "engine/nn/packed_block.h"
+#include "engine/nn/token_pool.h"
 #include "engine/nn/work_team.h"
 
 namespace atlas::engine {
@@ -51,12 +52,6 @@ class BlockRunner : public BlockEngine {
         AlignedFloats shared;     ///< keys and values for the finer scales, [.., .., 2 stride]
         AlignedFloats pooled;     ///< maxima of the next finer scale, as tokens
     };
-    /// Whose keys a segment holds.
-    struct KeySource {
-        size_t scale = 0;  ///< of the stage
-        int64_t slot = 0;
-    };
-    using Sources = std::vector<std::vector<KeySource>>;
     /// Of a thread, for the windows that it works on.
     struct Buffers {
         AlignedFloats query, keyValue, attended, normed, hidden, tiles;
@@ -68,15 +63,13 @@ class BlockRunner : public BlockEngine {
     const float* positionBefore(const PackedBlock& block, size_t i) const {
         return i == 0 ? block.position(0, scales_[0].layout->geometry.window) : nullptr;
     }
-    void pool(size_t i, const float* position, float* pooled, int64_t from, int64_t to) const;
+    TokenPool poolOf(size_t i, const float* position) const;
     void topDownOf(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
                    const float* source, const float* position, const AttentionRecord& record);
     void lookAround(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
                     const AttentionRecord& record);
     void recall(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
                 const AttentionRecord& record);
-    void attend(Member& team, const std::vector<AttentionTask>& windows, int64_t heads,
-                float* received, int64_t keysEach, float* mass);
     void finish(Member& team, const PackedBlock::Set& set, float* tokens, const float* attended,
                 int64_t rows);
     void lookDown(Member& team, const PackedBlock& block, size_t i, int64_t from, int64_t to,
@@ -92,16 +85,6 @@ class BlockRunner : public BlockEngine {
                              int64_t stride, int64_t rows);
     void project(Member& team, const PackedLinear& layer, const float* x, float* to, int64_t rows);
     void clearInvalid(size_t i, int64_t from, int64_t to);
-    void record(const AttentionRecord& record, size_t i, int64_t from, const Sources& sources,
-                const std::vector<AttentionTask>& tasks, int64_t keysEach, int64_t heads);
-    void recordProbe(const AttentionRecord& record, size_t i, int64_t from, int64_t to,
-                     const Sources& sources, const std::vector<AttentionTask>& tasks,
-                     int64_t heads);
-    void recordFlow(const AttentionRecord& record, int64_t scale, bool upwards,
-                    const std::vector<std::vector<int64_t>>& queries, const Sources& sources,
-                    const std::vector<AttentionTask>& tasks, int64_t heads);
-    void weightsOf(AttentionTask task, int64_t query, int64_t head, int64_t heads,
-                   float* weights) const;
 
     const CpuKernels& kernels_;
     const PackedStages& stages_;
@@ -115,7 +98,6 @@ class BlockRunner : public BlockEngine {
         std::vector<uint8_t> valid;
     };
     Tiles tiles_;
-    AlignedFloats mass_, received_;
 };
 
 }  // namespace atlas::engine

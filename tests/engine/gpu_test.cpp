@@ -155,7 +155,7 @@ TEST_F(Gpu, NetworksEqualTheProcessor) {
 }
 
 TEST_F(Gpu, WholeImagesEqualThePlainForward) {
-    if (!isGpu()) GTEST_SKIP() << "engine/nn does that with the processor as the device";
+    if (!isGpu()) GTEST_SKIP() << "SKIPPED: engine/nn does that with the processor as the device";
     for (const auto& config : {tinyConfig(WindowMapping::Nested), tinyConfig(WindowMapping::Raster),
                                externalConfig(WindowMapping::Nested)}) {
         const Pair pair(config);
