@@ -91,6 +91,7 @@ class AtlasClassifier : public Classifier {
 
     const ModelConfig& config() const override { return config_; }
     std::string deviceReason() const override { return choice_.reason; }
+    bool isOnProcessor() const override { return choice_.device.is_cpu() && choice_.ownKernels; }
     std::string versions() const override { return std::string("LibTorch ") + TORCH_VERSION; }
 
     std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
@@ -252,8 +253,9 @@ class AtlasClassifier : public Classifier {
                         if (progress) progress(p.part, p.done);
                     });
                 });
-            } catch (const OutOfMemory&) {
-                if (!onDevice_ || attempt == kMostHalvings) throw;
+            } catch (const OutOfMemory& error) {
+                if (!onDevice_ || attempt == kMostHalvings)
+                    throw OutOfMemory(error.what(), std::move(notes));
                 const int64_t before =
                     options.deviceBytes > 0 ? options.deviceBytes : freeMemory(choice_.device);
                 options.deviceBytes = std::max<int64_t>(1, before / 2);

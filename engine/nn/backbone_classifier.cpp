@@ -37,6 +37,7 @@ class BackboneClassifier : public AnswersOnly {
 
     const ModelConfig& config() const override { return config_; }
     std::string deviceReason() const override { return choice_.reason; }
+    bool isOnProcessor() const override { return choice_.device.is_cpu(); }
     std::string versions() const override { return std::string("LibTorch ") + TORCH_VERSION; }
 
     std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,

@@ -97,7 +97,10 @@ struct ClassifierOptions {
 /// A device has too little memory for what was asked; less at once may work.
 class OutOfMemory : public std::runtime_error {
   public:
-    using std::runtime_error::runtime_error;
+    /// `tried`: what it went on with before it gave up, a line each, for the record of the run.
+    explicit OutOfMemory(const std::string& cause, std::vector<std::string> tried = {})
+        : std::runtime_error(cause), tried(std::move(tried)) {}
+    std::vector<std::string> tried;
 };
 
 /// A whole image as one context, at the model's resolution. Rows of pixels are asked for once,
@@ -150,6 +153,9 @@ class Classifier {
     virtual const ModelConfig& config() const = 0;
     /// Which device is used, and why; one line.
     virtual std::string deviceReason() const = 0;
+    /// Whether that is the processor's own path, so that no other one is left where memory is
+    /// short.
+    virtual bool isOnProcessor() const = 0;
     virtual std::string versions() const = 0;
 
     /// Contexts without a single valid pixel give empty probabilities.

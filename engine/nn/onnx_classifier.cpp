@@ -68,6 +68,7 @@ class OnnxClassifier : public AnswersOnly {
     }
 
     const ModelConfig& config() const override { return config_; }
+    bool isOnProcessor() const override { return true; }
     std::string deviceReason() const override {
         return "CPU (ONNX Runtime " + onnxRuntimeVersion() + "), float32";
     }

@@ -88,6 +88,7 @@ class TorchScriptClassifier : public AnswersOnly {
 
     const ModelConfig& config() const override { return config_; }
     std::string deviceReason() const override { return choice_.reason; }
+    bool isOnProcessor() const override { return choice_.device.is_cpu(); }
     std::string versions() const override {
         return std::string("LibTorch ") + TORCH_VERSION + ", TorchScript";
     }

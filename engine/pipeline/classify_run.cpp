@@ -311,20 +311,22 @@ class ClassifyRun::Work {
                                        " contexts at once: went on with " + std::to_string(most_));
             return;
         }
-        if (onProcessor_ || owner_.request_.device == "cpu")
-            throw std::runtime_error(owner_.request_.image +
-                                     ": not enough memory for one context: " + error.what());
         most_ = 1;
-        goToProcessor("the device has too little memory for one context");
+        goToProcessor("one context", error);
     }
 
-    void goToProcessor(const std::string& why) {
-        onProcessor_ = true;
+    /// Throws where it is there already.
+    void goToProcessor(const std::string& what, const OutOfMemory& error) {
+        record_.warnings.insert(record_.warnings.end(), error.tried.begin(), error.tried.end());
+        if (classifier_->isOnProcessor())
+            throw std::runtime_error(owner_.request_.image + ": not enough memory for " + what +
+                                     ": " + error.what());
         ClassifierOptions options = classifierOptions(owner_.request_);
         options.device = "cpu";
         classifier_ = Classifier::open(owner_.request_.modelDir, options);
         record_.device = progress_.device = classifier_->deviceReason();
-        record_.warnings.push_back(why + ": went on on the processor");
+        record_.warnings.push_back("the device has too little memory for " + what +
+                                   ": went on on the processor");
     }
 
     void reportSpeed(double seconds) {
@@ -361,20 +363,16 @@ class ClassifyRun::Work {
             report_(progress_);
         };
         const auto classify = [&] {
-            return classifyWholeImage(*image_, *classifier_, partial_ / "tokens",
-                                      record_.runId + " " + ATLASSCOPE_VERSION, progress, record_);
+            for (;;) try {
+                    return classifyWholeImage(*image_, *classifier_, partial_ / "tokens",
+                                              record_.runId + " " + ATLASSCOPE_VERSION, progress,
+                                              record_);
+                } catch (const OutOfMemory& error) {
+                    goToProcessor("the whole image", error);
+                }
         };
         try {
-            RunLayers layers;
-            try {
-                layers = classify();
-            } catch (const OutOfMemory& error) {
-                if (owner_.request_.device == "cpu")
-                    throw std::runtime_error(owner_.request_.image +
-                                             ": not enough memory: " + error.what());
-                goToProcessor("the device has too little memory for the whole image");
-                layers = classify();
-            }
+            const RunLayers layers = classify();
             std::error_code ignored;
             fs::remove(partial_ / "tokens", ignored);
             progress_.done = progress_.total;
@@ -444,7 +442,6 @@ class ClassifyRun::Work {
     std::vector<bool> finished_;
     int64_t resumed_ = 0;
     size_t most_ = 0;  ///< contexts at once after memory was short; 0: as planned
-    bool onProcessor_ = false;
     Clock::time_point reported_;
     double waited_ = 0;
     std::mutex mutex_;

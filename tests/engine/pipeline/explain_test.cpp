@@ -194,6 +194,7 @@ class QuarterClassifier : public Classifier {
     QuarterClassifier() : config_(loadModelConfig(kModels / "scenes")) {}
     const ModelConfig& config() const override { return config_; }
     std::string deviceReason() const override { return "none"; }
+    bool isOnProcessor() const override { return true; }
     std::string versions() const override { return "none"; }
     std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
                                         bool attention) const override {

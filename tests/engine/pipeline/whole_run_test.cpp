@@ -163,10 +163,11 @@ TEST(WholeRun, TooLittleMemoryIsSaidBeforeTheWork) {
 /// Has memory for `most` contexts at once.
 class NarrowClassifier : public Classifier {
   public:
-    NarrowClassifier(std::unique_ptr<Classifier> real, size_t most)
-        : real_(std::move(real)), most_(most) {}
+    NarrowClassifier(std::unique_ptr<Classifier> real, size_t most, bool isOnProcessor = false)
+        : real_(std::move(real)), most_(most), isOnProcessor_(isOnProcessor) {}
     const ModelConfig& config() const override { return real_->config(); }
     std::string deviceReason() const override { return "a narrow device"; }
+    bool isOnProcessor() const override { return isOnProcessor_; }
     std::string versions() const override { return real_->versions(); }
     std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
                                         bool attention) const override {
@@ -179,13 +180,14 @@ class NarrowClassifier : public Classifier {
     }
     WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
                               const WholeProgress& progress) const override {
-        if (most_ == 0) throw OutOfMemory("out of memory");
+        if (most_ == 0) throw OutOfMemory("out of memory", {"went on with half"});
         return real_->classifyWhole(image, options, progress);
     }
 
   private:
     std::unique_ptr<Classifier> real_;
     size_t most_;
+    bool isOnProcessor_;
 };
 
 TEST(ShortOfMemory, BatchesAreHalvedAndThenTheProcessorTakesOver) {
@@ -213,15 +215,24 @@ TEST(ShortOfMemory, BatchesAreHalvedAndThenTheProcessorTakesOver) {
         for (size_t i = 0; i < a.layers.probabilities.values.size(); ++i)
             ASSERT_NEAR(a.layers.probabilities.values[i], b.layers.probabilities.values[i], 1e-5);
     }
-    request.device = "cpu";
-    request.out = folder.path() / "none";
-    const auto hopeless = std::make_shared<NarrowClassifier>(
-        Classifier::open(request.modelDir, ClassifierOptions{.device = "cpu", .cache = {}}), 0);
-    const RunOutcome failed =
-        ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20), hopeless)
-            .run({}, [](const RunProgress&) {});
-    EXPECT_EQ(failed.state, RunState::Failed);
-    EXPECT_NE(failed.error.find("memory"), std::string::npos);
+}
+
+TEST(ShortOfMemory, TheProcessorItselfSaysWhichImageWasTooMuch) {
+    const test::TemporaryFolder folder;
+    for (const bool whole : {false, true}) {
+        RunRequest request = wholeRequest(folder.path(), "synthetic:size=1500,seed=8");
+        request.wholeImage = whole;
+        request.device = "auto";  // which may be the processor, too
+        const auto hopeless = std::make_shared<NarrowClassifier>(
+            Classifier::open(request.modelDir, ClassifierOptions{.device = "cpu", .cache = {}}), 0,
+            /*isOnProcessor=*/true);
+        const RunOutcome failed =
+            ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20), hopeless)
+                .run({}, [](const RunProgress&) {});
+        EXPECT_EQ(failed.state, RunState::Failed);
+        EXPECT_EQ(failed.error.find(request.image + ": not enough memory for "), 0u)
+            << failed.error;
+    }
 }
 
 TEST(ShortOfMemory, AWholeImageIsDoneByTheProcessorThen) {
@@ -237,10 +248,40 @@ TEST(ShortOfMemory, AWholeImageIsDoneByTheProcessorThen) {
         ClassifyRun(request, std::make_shared<io::TileCache>(size_t{64} << 20), narrow)
             .run({}, [](const RunProgress&) {});
     ASSERT_EQ(outcome.state, RunState::Done) << outcome.error;
-    ASSERT_FALSE(outcome.warnings.empty());
-    EXPECT_NE(outcome.warnings.front().find("went on on the processor"), std::string::npos);
+    ASSERT_GE(outcome.warnings.size(), 2u);
+    EXPECT_EQ(outcome.warnings[0], "went on with half");  // what the device tried is told, too
+    EXPECT_NE(outcome.warnings[1].find("went on on the processor"), std::string::npos);
     const LoadedRun a = loadRun(plain.folder), b = loadRun(outcome.folder);
     EXPECT_EQ(a.layers.probabilities.values, b.layers.probabilities.values);
+}
+
+TEST(ShortOfMemory, ADeviceTriesHalfAndAQuarterFirst) {
+    const std::filesystem::path model = wholeRequest({}, "").modelDir;
+    const auto device =
+        Classifier::open(model, ClassifierOptions{.device = "cpu:libtorch", .cache = {}});
+    WholeImage image;
+    image.height = image.width = 600;
+    image.pixels = [](int64_t, int64_t rows, int64_t, int64_t columns, uint8_t* rgba) {
+        std::fill_n(rgba, rows * columns * 4, uint8_t{200});
+    };
+    const WholeResult plain = device->classifyWhole(image, {}, {});
+    EXPECT_TRUE(plain.notes.empty());
+    int failures = 1;  // so many times
+    const auto progress = [&](const char*, double) {
+        if (failures-- > 0) throw std::bad_alloc();
+    };
+    const WholeResult half = device->classifyWhole(image, {}, progress);
+    ASSERT_EQ(half.notes.size(), 1u);
+    EXPECT_NE(half.notes[0].find("half of the device's memory"), std::string::npos);
+    for (size_t i = 0; i < plain.logits.size(); ++i)
+        EXPECT_NEAR(plain.logits[i], half.logits[i], 1e-4);
+    failures = 3;
+    try {
+        device->classifyWhole(image, {}, progress);
+        FAIL();
+    } catch (const OutOfMemory& error) {
+        EXPECT_EQ(error.tried.size(), 2u);
+    }
 }
 
 /// What a GPU does, by the processor.
