@@ -392,10 +392,27 @@ LoadedRun loadRun(const fs::path& dir) try {
     if (fs::exists(dir / "evidence.tif"))
         run.layers.evidence = io::readRasterFile(dir / "evidence.tif");
     run.whole = text.contains("whole_image");
+    const auto& parameters = text.at("parameters");
+    run.overlap = parameters.at("overlap").get<double>();
+    run.mask = parameters.at("mask").get<bool>();
+    if (const auto& um = parameters.at("resolution_given_um"); !um.is_null())
+        run.resolutionUm = um.get<double>();
+    const auto region = parameters.at("region").get<std::array<int64_t, 4>>();
+    run.region = {region[0], region[1], region[2], region[3]};
     run.tiles = readTiles(dir / "tiles.csv", run.classNames.size(), run.layers.mass);
     return run;
 } catch (const std::exception& error) {
     throw std::runtime_error(dir.string() + ": " + error.what());
+}
+
+RunRequest LoadedRun::sameContexts(RunRequest base) const {
+    base.modelDir = modelDir;
+    base.overlap = overlap;
+    base.mask = mask;
+    base.resolutionUm = resolutionUm;
+    base.region = region;
+    base.wholeImage = whole;
+    return base;
 }
 
 std::string runModelName(const fs::path& dir) try {

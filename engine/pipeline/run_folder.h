@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/pipeline/run_request.h"
 #include "engine/pipeline/stitcher.h"
 
 namespace atlas::engine {
@@ -89,6 +90,13 @@ struct LoadedRun {
     bool whole = false;  ///< the image was one context
     RunLayers layers;
     std::vector<TileRow> tiles;  ///< as in tiles.csv
+
+    /// `base` with the model and the parameters that decide on the contexts of this run.
+    RunRequest sameContexts(RunRequest base) const;
+    double overlap = 0;
+    bool mask = true;
+    std::optional<double> resolutionUm;  ///< as the user gave it
+    io::Rect region;                     ///< level-0 pixels
 };
 
 /// Throws std::runtime_error with path and cause.

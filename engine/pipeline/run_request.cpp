@@ -47,7 +47,7 @@ double parseResolution(const std::string& text) {
 std::string lengthText(double um, bool ground) {
     double value = um;
     const char* unit = "\xc2\xb5m";
-    if (ground || um >= 1e6) {
+    if (um >= 1e6 || (ground && um >= 10)) {
         value = um / 1e6;
         unit = "m";
         if (value >= 1000) {

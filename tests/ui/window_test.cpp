@@ -444,6 +444,37 @@ TEST_F(WindowTest, ComparesTwoRuns) {
     EXPECT_TRUE(window_->message().contains("/nowhere"));
 }
 
+TEST_F(WindowTest, QuestionsGoToTheNetworkOfTheRunThatIsShown) {
+    open("synthetic:size=2048,seed=21");
+    const auto run = [&](const char* model) {
+        ASSERT_TRUE(window_->runPanel()->chooseModel(model));
+        window_->startRun();
+        QTest::qWait(50);
+        ASSERT_TRUE(settle());
+        QTest::qWait(200);
+    };
+    const auto probe = [&] {
+        window_->probe({700, 700});
+        EXPECT_TRUE(settle());
+        QTest::qWait(100);
+        return values()["probe"].toObject();
+    };
+    const auto answered = [&] { return values()["inspector"].toString().contains("attends to"); };
+    run("scenes");
+    EXPECT_TRUE(probe().contains("mass2"));
+    EXPECT_TRUE(answered());
+    run("landuse");  // which has two scales; what the other network said goes away
+    EXPECT_FALSE(answered());
+    EXPECT_TRUE(values()["probe"].toObject().isEmpty());
+    const auto two = probe();
+    EXPECT_TRUE(two.contains("mass1"));
+    EXPECT_FALSE(two.contains("mass2"));
+    window_->findChild<QMenu*>("run.earlierMenu")->actions().last()->trigger();
+    ASSERT_TRUE(settle());
+    EXPECT_FALSE(answered());
+    EXPECT_TRUE(probe().contains("mass2"));
+}
+
 TEST_F(WindowTest, SaysOnceThatItIsForResearch) {
     QSettings().remove("seen/researchUse");
     WindowOptions options;
@@ -633,6 +664,8 @@ TEST_F(WindowTest, WhatARunSaidGoesWithItsImage) {
     const auto* state = window_->findChild<QLabel*>("run.state");
     EXPECT_TRUE(state->text().contains("0 x 0 pixels")) << state->text().toStdString();
     EXPECT_TRUE(state->text().contains("0.5 m")) << state->text().toStdString();
+    const auto* hint = window_->findChild<QLabel*>("run.about");  // not squeezed by it
+    EXPECT_GE(hint->height(), hint->heightForWidth(hint->width()));
     open("synthetic:size=3072,seed=21");
     EXPECT_TRUE(state->text().isEmpty()) << state->text().toStdString();
     EXPECT_TRUE(window_->findChild<QPushButton*>("run.start")->isEnabled());

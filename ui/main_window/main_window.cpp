@@ -8,6 +8,7 @@
 #include <QMenuBar>
 #include <QMessageBox>
 #include <QPushButton>
+#include <QScreen>
 #include <QSettings>
 #include <QStatusBar>
 #include <QVBoxLayout>
@@ -28,7 +29,7 @@ MainWindow::MainWindow(const WindowOptions& options)
     setObjectName("window");
     setWindowTitle("AtlasScope");
     setAcceptDrops(true);
-    resize(1400, 880);
+    resize(QSize(1400, 880).boundedTo(screen()->availableSize()));
     buildCentre();
     buildDocks();
     buildActions();
@@ -183,8 +184,8 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     layers_.clear();
     look_ = {};
     hasShownRequest_ = false;
-    probeValues_ = explorerValues_ = {};
-    probed_.reset();
+    explorerValues_ = {};
+    forgetProbe();
     explorerModel_.clear();
     explorer_->clearModel();
     contextsPanel_->clear();
@@ -388,6 +389,7 @@ void MainWindow::startRun() {
         if (!mayRun(request)) return;
         look_ = ModelLook::of(model);
         setExplorerModel(request.modelDir);
+        forgetProbe();
         layers_.clear();
         shownRequest_ = request;
         hasShownRequest_ = true;

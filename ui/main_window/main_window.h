@@ -186,6 +186,7 @@ class MainWindow : public QMainWindow {
     void openSidecars();
     void bringSidecars(const QStringList& images);
     void setExplorerModel(const std::filesystem::path& modelDir);
+    void forgetProbe();
     void followZoom();
     QPointF explorePoint() const;
     /// The image on the screen, for work in another thread.

@@ -83,6 +83,17 @@ void MainWindow::setExplorerModel(const std::filesystem::path& modelDir) {
     }
 }
 
+/// Of the run that was shown, whose network it asked.
+void MainWindow::forgetProbe() {
+    probed_.reset();
+    probeValues_ = {};
+    probeLines_.clear();
+    probeBoxes_.clear();
+    firstBoxes_ = 0;
+    canvas_->setProbeBoxes({});
+    inspector_->setText(tr("Classes and attention under the pointer will be here after a run."));
+}
+
 void MainWindow::followZoom() {
     if (!explorer_->followsZoom() || look_.tokenSidesUm.empty() || !image_) return;
     const double um = shownRequest_.resolutionUm.value_or(

@@ -77,11 +77,9 @@ void MainWindow::showRun(const std::filesystem::path& folder) {
         const auto run = engine::loadRun(folder);
         look_ = ModelLook::of(run);
         layers_ = makeLayers(run.layers, look_, layers_);
-        if (!hasShownRequest_) {
-            shownRequest_ = requestFor(path_);
-            shownRequest_.modelDir = run.modelDir;
-            hasShownRequest_ = true;
-        }
+        shownRequest_ = run.sameContexts(hasShownRequest_ ? shownRequest_ : requestFor(path_));
+        hasShownRequest_ = true;
+        if (run.resolutionUm) canvas_->setResolution(*run.resolutionUm, run.ground);
         setExplorerModel(run.modelDir);
         showTiles(run);
         shownRun_ = folder;
@@ -112,7 +110,10 @@ void MainWindow::fillRuns() {
         } catch (const std::exception&) {
             continue;  // not whole: nothing to show
         }
-        auto* show = runsMenu_->addAction(name, this, [this, folder] { showRun(folder); });
+        auto* show = runsMenu_->addAction(name, this, [this, folder] {
+            forgetProbe();  // it asked another network
+            showRun(folder);
+        });
         show->setCheckable(true);
         show->setChecked(folder == shownRun_);
         if (folder != shownRun_)

@@ -183,7 +183,10 @@ void MainWindow::buildDocks() {
     inspector_->setAlignment(Qt::AlignTop);
     inspector_->setMinimumHeight(92);
     auto* images = dock("dock.images", tr("Images"), imagesPanel_, Qt::LeftDockWidgetArea);
-    auto* run = dock("dock.run", tr("Run"), runPanel_, Qt::RightDockWidgetArea);
+    auto* runScroll = scrolling(runPanel_);  // what a run says may need several lines
+    runScroll->setMinimumHeight(runPanel_->minimumSizeHint().height() +
+                                4 * fontMetrics().lineSpacing());
+    auto* run = dock("dock.run", tr("Run"), runScroll, Qt::RightDockWidgetArea);
     auto* layers =
         dock("dock.layers", tr("Layers"), scrolling(layersPanel_), Qt::RightDockWidgetArea);
     auto* inspect = dock("dock.inspector", tr("Inspector"), inspector_, Qt::RightDockWidgetArea);
@@ -391,6 +394,7 @@ void MainWindow::buildActions() {
     addNamedAction(runMenu, "run.models", tr("&Models …"), QKeySequence("Ctrl+M"),
                    [this] { openModels(); });
     runsMenu_ = runMenu->addMenu(tr("&Show an earlier run"));
+    runsMenu_->setObjectName("run.earlierMenu");
     compareMenu_ = runMenu->addMenu(tr("Com&pare with"));
     compareMenu_->setObjectName("run.compareMenu");
     runsMenu_->setEnabled(false);

@@ -81,6 +81,7 @@ void MainWindow::compareModels(const std::filesystem::path& first,
         }
         look_ = ModelLook::of(engine::loadModelConfig(first));
         setExplorerModel(first);
+        forgetProbe();
         layers_.clear();
         for (const auto& request : requests) modelsCompared_.push_back(runs_->enqueue(request));
         statusBar()->showMessage(tr("Two models run over the same region …"));

@@ -246,6 +246,8 @@ TEST(LengthText, HasSensibleDigitsAndUnits) {
     EXPECT_EQ(lengthText(4096, false), "4.1 mm");
     EXPECT_EQ(lengthText(4.8e6, true), "4.8 m");
     EXPECT_EQ(lengthText(1.2e9, true), "1.2 km");
+    EXPECT_EQ(lengthText(2500, true), "2.5 mm");
+    EXPECT_EQ(lengthText(0.5, true), "0.5 \xc2\xb5m");
 }
 
 }  // namespace
