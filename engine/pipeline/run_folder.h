@@ -88,15 +88,15 @@ struct LoadedRun {
     std::vector<std::string> massNames;  ///< as in ModelConfig
     bool ground = false;
     bool whole = false;  ///< the image was one context
+    double overlap = 0;
+    bool mask = true;
+    std::optional<double> resolutionUm;  ///< as the user gave it
+    io::Rect region;                     ///< level-0 pixels
     RunLayers layers;
     std::vector<TileRow> tiles;  ///< as in tiles.csv
 
     /// `base` with the model and the parameters that decide on the contexts of this run.
     RunRequest sameContexts(RunRequest base) const;
-    double overlap = 0;
-    bool mask = true;
-    std::optional<double> resolutionUm;  ///< as the user gave it
-    io::Rect region;                     ///< level-0 pixels
 };
 
 /// Throws std::runtime_error with path and cause.

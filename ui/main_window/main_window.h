@@ -186,6 +186,7 @@ class MainWindow : public QMainWindow {
     void openSidecars();
     void bringSidecars(const QStringList& images);
     void setExplorerModel(const std::filesystem::path& modelDir);
+    static QString inspectorHint();
     void forgetProbe();
     void followZoom();
     QPointF explorePoint() const;

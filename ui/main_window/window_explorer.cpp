@@ -83,6 +83,10 @@ void MainWindow::setExplorerModel(const std::filesystem::path& modelDir) {
     }
 }
 
+QString MainWindow::inspectorHint() {
+    return tr("Classes and attention under the pointer will be here after a run.");
+}
+
 /// Of the run that was shown, whose network it asked.
 void MainWindow::forgetProbe() {
     probed_.reset();
@@ -91,7 +95,7 @@ void MainWindow::forgetProbe() {
     probeBoxes_.clear();
     firstBoxes_ = 0;
     canvas_->setProbeBoxes({});
-    inspector_->setText(tr("Classes and attention under the pointer will be here after a run."));
+    inspector_->setText(inspectorHint());
 }
 
 void MainWindow::followZoom() {

@@ -371,10 +371,7 @@ void MainWindow::onHover(const QPointF& point, bool inside) {
         } else if (classes) {
             lines << tr("not classified here");
         }
-        inspector_->setText(
-            lines.isEmpty()
-                ? tr("Classes and attention under the pointer will be here after a run.")
-                : lines.join("<br>"));
+        inspector_->setText(lines.isEmpty() ? inspectorHint() : lines.join("<br>"));
     }
     updateStatus();
 }

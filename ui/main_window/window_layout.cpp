@@ -175,8 +175,7 @@ void MainWindow::buildDocks() {
     imagesPanel_ = new ImagesPanel;
     layersPanel_ = new LayersPanel;
     runPanel_ = new RunPanel;
-    inspector_ =
-        new QLabel(tr("Classes and attention under the pointer will be here after a run."));
+    inspector_ = new QLabel(inspectorHint());
     inspector_->setObjectName("inspector.text");
     inspector_->setWordWrap(true);
     inspector_->setMargin(10);
