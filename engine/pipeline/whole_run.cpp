@@ -8,6 +8,8 @@
 #include <limits>
 #include <numeric>
 
+#include "engine/pipeline/foreground.h"
+
 namespace atlas::engine {
 namespace {
 

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "engine/pipeline/run_plan.h"
+#include "engine/pipeline/foreground.h"
 #include "io/reader_registry.h"
 #include "ui/annotations/annotation_store.h"
 #include "ui/dialogs/doctor_page.h"

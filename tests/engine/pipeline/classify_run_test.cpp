@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "engine/nn/model_config.h"
+#include "engine/pipeline/foreground.h"
 #include "io/synthetic/scene.h"
 #include "tests/support/pipeline_runs.h"
 #include "tests/support/temporary_folder.h"
