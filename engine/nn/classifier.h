@@ -17,9 +17,12 @@
 
 namespace atlas::engine {
 
-/// A square of patchSizePx pixels at the model's resolution: RGBA rows, alpha 0 = no data.
+/// A square of patchSizePx pixels at the model's resolution.
 struct ContextPixels {
-    std::vector<uint8_t> rgba;
+    std::vector<uint8_t> rgba;  ///< rows of 4 bytes a pixel; alpha 0 = no data
+    /// [side, side, inputBands]: what the image holds, for models that ask for more than 8-bit
+    /// colour; 0 where there is no data. Empty: `rgba` is what the model is given.
+    std::vector<float> values = {};
 };
 
 /// A map over the tokens of one scale, [side, side], row by row.

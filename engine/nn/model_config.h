@@ -17,6 +17,13 @@ namespace atlas::engine {
 // Of ModelConfig::architecture, for exported models.
 inline constexpr const char *kTorchScript = "torchscript", *kOnnx = "onnx";
 
+/// What the pixels of a context are made of.
+enum class InputValues {
+    Color,    ///< three bands of 8 bits
+    Stored,   ///< the numbers that the image file holds
+    Physical  ///< these with the scale and offset that the file gives for each band
+};
+
 struct ModelConfig {
     std::string name;
     std::string description;
@@ -38,6 +45,9 @@ struct ModelConfig {
     std::string transform = "[]";  ///< of exported models: JSON text of WSInfer's steps
     bool singleLogit = false;      ///< of exported models: one output through a sigmoid
     int64_t segmentSide = 0;       ///< of segmentation: places with an answer along a side
+    InputValues inputValues = InputValues::Color;  ///< of ONNX models
+    int64_t inputBands = 3;                        ///< of values that are not 8-bit colour
+    float inputDivisor = 255;                      ///< of the input, before mean and std
     bool isAtlas() const { return architecture == "atlas"; }
     /// Scale tokens of this network at its own patch size, finest first, in model pixels a token;
     /// of other networks than Atlas the places of the stages' attention maps.

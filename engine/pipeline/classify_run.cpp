@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "engine/nn/atlas_cost.h"
+#include "engine/pipeline/context_reader.h"
 #include "engine/pipeline/guards.h"
 #include "engine/pipeline/journal.h"
 #include "engine/pipeline/whole_run.h"
@@ -215,7 +216,8 @@ class ClassifyRun::Work {
             }
             try {
                 for (size_t index : batch.contexts)
-                    batch.pixels.push_back(readContext(record_.plan.contexts[index]));
+                    batch.pixels.push_back(
+                        readContext(*image_, record_.model, boxOf(index), record_.plan.contextPx));
             } catch (...) {
                 const std::lock_guard lock(mutex_);
                 failure_ = std::current_exception();
@@ -225,31 +227,22 @@ class ClassifyRun::Work {
             }
             const std::lock_guard lock(mutex_);
             --inFlight_;
-            for (const auto& pixels : batch.pixels) notice(pixels);
+            for (size_t i = 0; i < batch.pixels.size(); ++i)
+                notice(batch.contexts[i], batch.pixels[i]);
             ready_.push_back(std::move(batch));
             changed_.notify_all();
         }
     }
 
-    /// For the guards. Holds the mutex.
-    void notice(const ContextPixels& pixels) {
-        colours_.add(pixels);
-        for (size_t i = 3; i < pixels.rgba.size(); i += 4 * 61) {
-            ++pixelsSeen_;
-            pixelsEmpty_ += pixels.rgba[i] == 0;
-        }
-    }
-    double withoutData() const {
-        return pixelsSeen_ ? static_cast<double>(pixelsEmpty_) / static_cast<double>(pixelsSeen_)
-                           : 0;
+    ContextBox boxOf(size_t index) const {
+        const auto& context = record_.plan.contexts[index];
+        return {context.x, context.y, record_.plan.contextWidth, record_.plan.contextHeight};
     }
 
-    ContextPixels readContext(const Context& context) const {
-        const int side = static_cast<int>(record_.plan.contextPx);
-        return {image_
-                    ->resample(context.x, context.y, record_.plan.contextWidth,
-                               record_.plan.contextHeight, side, side)
-                    .rgba};
+    /// For the guards. Holds the mutex.
+    void notice(size_t index, const ContextPixels& pixels) {
+        colours_.add(pixels);
+        data_.add(image_->info(), boxOf(index), pixels);
     }
 
     bool next(ReadBatch& batch) {
@@ -400,7 +393,7 @@ class ClassifyRun::Work {
                     {record_.plan.contexts[i], results_[i].probabilities, results_[i].meanMass});
         {
             const std::lock_guard lock(mutex_);
-            for (auto& line : guardWarnings(record_, colours_, withoutData()))
+            for (auto& line : guardWarnings(record_, colours_, data_.without()))
                 record_.warnings.push_back(std::move(line));
         }
         if (complete && record_.rows.empty())
@@ -426,7 +419,7 @@ class ClassifyRun::Work {
     }
 
     ColourStatistics colours_;
-    int64_t pixelsSeen_ = 0, pixelsEmpty_ = 0;
+    DataShare data_;
     ClassifyRun& owner_;
     std::stop_token stop_;
     const Report& report_;

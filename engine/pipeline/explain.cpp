@@ -8,6 +8,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "engine/pipeline/context_reader.h"
+
 namespace atlas::engine {
 namespace {
 
@@ -265,8 +267,7 @@ ContextView contextAt(const io::ColorSource& image, const ModelConfig& model,
              static_cast<double>(index(y - static_cast<double>(r.y), plan.strideY, plan.rows)) *
                  plan.strideY;
     view.side = plan.contextPx;
-    const int side = static_cast<int>(view.side);
-    view.pixels = {image.resample(view.x, view.y, view.width, view.height, side, side).rgba};
+    view.pixels = readContext(image, model, {view.x, view.y, view.width, view.height}, view.side);
     return view;
 }
 
@@ -472,11 +473,9 @@ FaithfulnessResult faithfulness(const io::ColorSource& image, const Classifier& 
     result.randomOrders = options.randomOrders;
     for (size_t n = 0; n < count; ++n) {
         const auto& context = plan.contexts[(2 * n + 1) * plan.contexts.size() / (2 * count)];
-        const ContextPixels sharp{image
-                                      .resample(context.x, context.y, plan.contextWidth,
-                                                plan.contextHeight, static_cast<int>(side),
-                                                static_cast<int>(side))
-                                      .rgba};
+        const ContextPixels sharp =
+            readContext(image, classifier.config(),
+                        {context.x, context.y, plan.contextWidth, plan.contextHeight}, side);
         if (std::none_of(sharp.rgba.begin(), sharp.rgba.end(), [](uint8_t v) { return v > 0; }))
             continue;
         const ContextPixels blurry = blurred(sharp, side);
