@@ -11,6 +11,7 @@
 #include "app/places.h"
 #include "app/terminal.h"
 #include "engine/pipeline/classify_run.h"
+#include "engine/pipeline/model_input.h"
 #include "engine/pipeline/trust.h"
 
 namespace atlas::app {
@@ -51,10 +52,18 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
     request.attention = arguments.attention;
     request.mask = !arguments.noMask;
     request.open.alpha = parseAlpha(arguments.alpha);
+    request.input = engine::parseInputChoice(arguments.bands, arguments.stretch);
     if (!arguments.resolution.empty())
         request.resolutionUm = engine::parseResolution(arguments.resolution);
     if (!arguments.region.empty()) request.region = parseRegion(arguments.region);
     return request;
+}
+
+/// The first progress that knows it says what the network is given.
+void printInput(const engine::RunProgress& p, std::string& said) {
+    if (p.input == said) return;
+    said = p.input;
+    std::fprintf(stderr, "  %s\n", said.c_str());
 }
 
 void printProgress(const engine::RunProgress& p) {
@@ -100,16 +109,13 @@ int runClassify(const ClassifyArguments& arguments) {
     for (const auto& image : images) {
         if (stop.stop_requested()) break;
         request.image = image;
-        if (!arguments.bands.empty() || !arguments.stretch.empty()) try {
-                request.display = parseDisplay(io::openImage(image, request.open)->info(),
-                                               arguments.bands, arguments.stretch);
-            } catch (const io::ReadError&) {
-                request.display.reset();  // the run says what is wrong with the image
-            }
         engine::ClassifyRun run(request, cache, classifier);
         if (!arguments.json) std::cerr << image << std::endl;
+        std::string input;
         const auto outcome = run.run(stop, [&](const engine::RunProgress& p) {
-            if (!arguments.json) printProgress(p);
+            if (arguments.json) return;
+            printInput(p, input);
+            printProgress(p);
         });
         const bool good = outcome.state == engine::RunState::Done;
         failures += !good;

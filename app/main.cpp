@@ -82,9 +82,11 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     classify->add_option("--alpha", a.classify.alpha,
                          "Is a band tagged as alpha transparency? auto, yes, no");
     classify->add_option("--bands", a.classify.bands,
-                         "Bands taken for red, green, blue, e.g. 4,3,2");
+                         "Bands that the network is given as red, green, blue: numbers or names, "
+                         "e.g. 4,3,2");
     classify->add_option("--stretch", a.classify.stretch,
-                         "none, percentile (2 to 98 %), minmax, or LOW,HIGH");
+                         "How values become 8 bits for the network: none, percentile (2 to 98 % of "
+                         "the image), LOW-HIGH%, minmax, or LOW,HIGH");
     classify->add_flag("--json", a.classify.json, "Print JSON");
     classify->add_flag("--trust-model", a.classify.trustModel,
                        "Run this TorchScript model, which is code; remembered by its hash");

@@ -17,35 +17,6 @@ io::AlphaChoice parseAlpha(const std::string& text) {
     throw std::invalid_argument("--alpha is auto, yes or no, not \"" + text + "\"");
 }
 
-io::DisplaySettings parseDisplay(const io::ImageInfo& info, const std::string& bands,
-                                 const std::string& stretch) {
-    io::DisplaySettings settings = io::defaultDisplay(info);
-    char rest = 0;
-    if (!bands.empty()) {
-        int r = 0, g = 0, b = 0;
-        if (std::sscanf(bands.c_str(), "%d,%d,%d%c", &r, &g, &b, &rest) != 3 || r < 1 || g < 1 ||
-            b < 1)
-            throw std::invalid_argument("--bands is RED,GREEN,BLUE counted from 1, not \"" + bands +
-                                        "\"");
-        settings.bands = {r - 1, g - 1, b - 1};
-    }
-    double low = 0, high = 0;
-    if (stretch == "none") {
-        settings.stretch = io::Stretch::None;
-    } else if (stretch == "percentile") {
-        settings.stretch = io::Stretch::Percentile;
-    } else if (stretch == "minmax") {
-        settings.stretch = io::Stretch::MinMax;
-    } else if (std::sscanf(stretch.c_str(), "%lf,%lf%c", &low, &high, &rest) == 2 && high > low) {
-        settings.stretch = io::Stretch::Given;
-        settings.range.fill({low, high});
-    } else if (!stretch.empty()) {
-        throw std::invalid_argument("--stretch is none, percentile, minmax or LOW,HIGH, not \"" +
-                                    stretch + "\"");
-    }
-    return settings;
-}
-
 int64_t parseMemory(const std::string& text) {
     if (text.empty()) return physicalMemory() / 4 * 3;
     double number = 0;

@@ -7,16 +7,11 @@
 
 #include "app/command_line.h"
 #include "engine/nn/classifier.h"
-#include "io/color_source.h"
 #include "io/reader_registry.h"
 
 namespace atlas::app {
 
 io::AlphaChoice parseAlpha(const std::string& text);
-/// `bands` like 4,3,2 (from 1), `stretch` none, percentile, minmax or LOW,HIGH, over the defaults
-/// of an image; empty texts leave them.
-io::DisplaySettings parseDisplay(const io::ImageInfo& info, const std::string& bands,
-                                 const std::string& stretch);
 /// Bytes of 4G, 512M, 800000K; an empty text: three quarters of the machine's memory.
 int64_t parseMemory(const std::string& text);
 /// X,Y,W,H in level-0 pixels.

@@ -22,6 +22,19 @@ std::vector<float> normaliseArgument(const json& transforms, const char* key) {
     throw ModelError(std::string("\"transform\" has no Normalize step with ") + key);
 }
 
+/// The optional block "input": {"bands": [...], "scaling": "..."}; a band is a number from 1 or a
+/// name. The words of "scaling" are checked where an image is opened.
+void readInput(const json& text, ModelConfig& config) {
+    if (!text.contains("input")) return;
+    const json& input = text.at("input");
+    for (const auto& band : input.value("bands", json::array()))
+        config.colourBands.push_back(band.is_string() ? band.get<std::string>()
+                                                      : std::to_string(band.get<int64_t>()));
+    if (!config.colourBands.empty() && config.colourBands.size() != 3)
+        throw ModelError("\"input.bands\" must name three bands");
+    config.colourScaling = input.value("scaling", "");
+}
+
 /// WSInfer's zoo: no block of ours, and an exported model beside it.
 ModelConfig parseExported(const json& text, const std::string& name) {
     ModelConfig config;
@@ -46,6 +59,7 @@ ModelConfig parseExported(const json& text, const std::string& name) {
     config.classColors = defaultClassColors(config.classNames.size());
     if (config.singleLogit) config.classColors[1] = {200, 200, 200};
     config.backbone = text.dump();
+    readInput(text, config);
     return config;
 }
 
@@ -93,6 +107,7 @@ ModelConfig parse(const json& text) {
     if (config.classColors.size() != classes)
         throw ModelError("\"atlas.class_colors\" needs one colour a class");
     config.trainingRecord = ours.value("training_record", json::object()).dump();
+    readInput(ours, config);
     return config;
 }
 
@@ -159,22 +174,23 @@ void saveModelConfig(const std::filesystem::path& dir, const ModelConfig& config
         {{{"name", "Resize"}, {"arguments", {{"size", config.patchSizePx}}}},
          {{"name", "ToTensor"}},
          {{"name", "Normalize"}, {"arguments", {{"mean", config.mean}, {"std", config.std}}}}});
-    const json text = {
-        {"spec_version", "1.0"},
-        {"architecture", config.architecture},
-        {"num_classes", config.classNames.size()},
-        {"class_names", config.classNames},
-        {"patch_size_pixels", config.patchSizePx},
-        {"spacing_um_px", config.spacingUmPx},
-        {"transform", transform},
-        {"atlas",
-         {{"name", config.name},
-          {"description", config.description},
-          {"licence", config.licence},
-          {"resolution_unit", config.ground ? "m" : "um"},
-          {"class_colors", config.classColors},
-          {config.isAtlas() ? "network" : "backbone", json::parse(config.networkText())},
-          {"training_record", json::parse(config.trainingRecord)}}}};
+    json text = {{"spec_version", "1.0"},
+                 {"architecture", config.architecture},
+                 {"num_classes", config.classNames.size()},
+                 {"class_names", config.classNames},
+                 {"patch_size_pixels", config.patchSizePx},
+                 {"spacing_um_px", config.spacingUmPx},
+                 {"transform", transform},
+                 {"atlas",
+                  {{"name", config.name},
+                   {"description", config.description},
+                   {"licence", config.licence},
+                   {"resolution_unit", config.ground ? "m" : "um"},
+                   {"class_colors", config.classColors},
+                   {config.isAtlas() ? "network" : "backbone", json::parse(config.networkText())},
+                   {"training_record", json::parse(config.trainingRecord)}}}};
+    if (!config.colourBands.empty()) text["atlas"]["input"]["bands"] = config.colourBands;
+    if (!config.colourScaling.empty()) text["atlas"]["input"]["scaling"] = config.colourScaling;
     std::filesystem::create_directories(dir);
     const auto temporary = dir / "config.json.tmp";
     std::ofstream file(temporary);

@@ -41,6 +41,12 @@ struct ModelConfig {
     std::vector<std::string> mapNames;   ///< and what these show; empty texts where it is plain
     std::vector<std::string> massNames;  ///< of the others: what shares the first map's attention
     std::string trainingRecord = "{}";   ///< JSON text
+    /// Bands that the model wants as red, green and blue: numbers from 1, or names. Empty: the
+    /// image's colours.
+    std::vector<std::string> colourBands;
+    /// How values become 0 to 255, in the words of parseInputChoice(). Empty: 8-bit values as they
+    /// are, others by percentiles of the image.
+    std::string colourScaling;
 
     std::string transform = "[]";  ///< of exported models: JSON text of WSInfer's steps
     bool singleLogit = false;      ///< of exported models: one output through a sigmoid

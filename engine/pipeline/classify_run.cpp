@@ -18,6 +18,7 @@
 #include "engine/pipeline/context_reader.h"
 #include "engine/pipeline/guards.h"
 #include "engine/pipeline/journal.h"
+#include "engine/pipeline/model_input.h"
 #include "engine/pipeline/whole_run.h"
 
 namespace atlas::engine {
@@ -84,15 +85,13 @@ class ClassifyRun::Work {
     void open() {
         const auto& request = owner_.request_;
         const auto source = io::openImage(request.image, request.open);
-        const auto display =
-            request.display ? *request.display : io::defaultDisplay(source->info());
-        image_ = std::make_unique<io::ColorSource>(source, display, owner_.cache_);
         classifier_ = owner_.classifier();
         if (!classifier_) {
             classifier_ = Classifier::open(request.modelDir, classifierOptions(request));
             const std::lock_guard lock(owner_.mutex_);
             owner_.classifier_ = classifier_;
         }
+        image_ = openModelInput(source, classifier_->config(), request.input, owner_.cache_);
         progress_.device = classifier_->deviceReason();
     }
 
@@ -110,6 +109,7 @@ class ClassifyRun::Work {
         const fs::path root = runRoot(owner_.request_.out, owner_.request_.image);
         published_ = root / record_.runId;
         partial_ = root / (record_.runId + ".partial");
+        progress_.input = modelInputLine(image_->info(), image_->settings());
         progress_.total = static_cast<int64_t>(record_.plan.contexts.size());
         progress_.state = RunState::Running;
         report_(progress_);
@@ -427,7 +427,7 @@ class ClassifyRun::Work {
     RunProgress progress_;
     RunRecord record_;
     fs::path published_, partial_;
-    std::unique_ptr<io::ColorSource> image_;
+    std::shared_ptr<const io::ColorSource> image_;
     std::shared_ptr<Classifier> classifier_;
     std::shared_ptr<Stitcher> stitcher_;
     std::unique_ptr<Journal> journal_;

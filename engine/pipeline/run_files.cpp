@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "engine/nn/machine.h"
+#include "engine/pipeline/model_input.h"
 #include "engine/pipeline/overlay.h"
 #include "engine/pipeline/run_folder.h"
 #include "engine/pipeline/text_file.h"
@@ -57,10 +58,43 @@ json wholeJson(const RunRecord& record) {
             {"scratch_traffic_in_token_bytes", w.scratchTraffic}};
 }
 
+/// What the network was given: bands from 1, and how their values became 8-bit colour.
+json inputJson(const io::ColorSource& image) {
+    const auto& s = image.settings();
+    return {{"line", modelInputLine(image.info(), s)},
+            {"bands", {s.bands[0] + 1, s.bands[1] + 1, s.bands[2] + 1}},
+            {"stretch", stretchName(s.stretch)},
+            {"percent", {s.lowPercent, s.highPercent}},
+            {"range", s.range}};
+}
+
+/// The choice that gives a stored run's input again. Runs of earlier versions kept the display's
+/// settings: their measured range is taken as it was.
+InputChoice inputOf(const json& parameters) {
+    InputChoice choice;
+    if (!parameters.contains("input")) {
+        for (int band : parameters.value("bands", std::vector<int>{}))
+            choice.bands.push_back(std::to_string(band + 1));
+        const bool isStretched = parameters.value("stretch", 0) != 0;
+        choice.stretch = isStretched ? io::Stretch::Given : io::Stretch::None;
+        choice.range = parameters.value("stretch_range", choice.range);
+        return choice;
+    }
+    const json& input = parameters.at("input");
+    for (int band : input.at("bands").get<std::array<int, 3>>())
+        choice.bands.push_back(std::to_string(band));
+    for (const auto stretch :
+         {io::Stretch::None, io::Stretch::Percentile, io::Stretch::MinMax, io::Stretch::Given})
+        if (input.at("stretch") == stretchName(stretch)) choice.stretch = stretch;
+    choice.lowPercent = input.at("percent").at(0).get<double>();
+    choice.highPercent = input.at("percent").at(1).get<double>();
+    choice.range = input.at("range").get<std::array<std::array<double, 2>, 3>>();
+    return choice;
+}
+
 json runJson(const RunRecord& record, const io::ColorSource& image) {
     const auto& r = record.request;
     const auto& p = record.plan;
-    const auto& display = image.settings();
     std::vector<double> tokens;
     for (int64_t side : record.tokenSides())
         tokens.push_back(static_cast<double>(side) * record.model.spacingUmPx);
@@ -96,9 +130,7 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
           {"threads", r.threads},
           {"resolution_given_um", r.resolutionUm ? json(*r.resolutionUm) : json()},
           {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
-          {"bands", display.bands},
-          {"stretch", static_cast<int>(display.stretch)},
-          {"stretch_range", display.range}}},
+          {"input", inputJson(image)}}},
         {"plan",
          {{"um_per_pixel", {p.umPerPixelX, p.umPerPixelY}},
           {"context_px", {p.contextWidth, p.contextHeight}},
@@ -302,6 +334,7 @@ LoadedRun loadRun(const fs::path& dir) try {
     run.mask = parameters.at("mask").get<bool>();
     if (const auto& um = parameters.at("resolution_given_um"); !um.is_null())
         run.resolutionUm = um.get<double>();
+    run.input = inputOf(parameters);
     const auto region = parameters.at("region").get<std::array<int64_t, 4>>();
     run.region = {region[0], region[1], region[2], region[3]};
     run.tiles = readTiles(dir / "tiles.csv", run.classNames.size(), run.layers.mass);
@@ -316,6 +349,7 @@ RunRequest LoadedRun::sameContexts(RunRequest base) const {
     base.mask = mask;
     base.resolutionUm = resolutionUm;
     base.region = region;
+    base.input = input;
     base.wholeImage = whole;
     return base;
 }

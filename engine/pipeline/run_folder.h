@@ -91,6 +91,7 @@ struct LoadedRun {
     double overlap = 0;
     bool mask = true;
     std::optional<double> resolutionUm;  ///< as the user gave it
+    InputChoice input;                   ///< what the network was given
     io::Rect region;                     ///< level-0 pixels
     RunLayers layers;
     std::vector<TileRow> tiles;  ///< as in tiles.csv

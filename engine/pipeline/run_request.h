@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/pipeline/input_choice.h"
 #include "io/color_source.h"
 #include "io/reader_registry.h"
 
@@ -32,7 +33,7 @@ struct RunRequest {
     std::filesystem::path cache;      ///< folder for what is measured once a machine; may be empty
     std::filesystem::path trustFile;  ///< which exported models the user trusts; may be empty
     io::OpenOptions open;
-    std::optional<io::DisplaySettings> display;  ///< bands and stretch; default of the image
+    InputChoice input;  ///< bands and scaling that the network is given (model_input.h)
 };
 
 enum class RunState { Planning, Running, Publishing, Done, Cancelled, Failed };
@@ -46,6 +47,8 @@ struct RunProgress {
     double secondsLeft = -1;  ///< below 0: not known yet
     std::string bottleneck;   ///< reading or network
     std::string device;
+    std::string
+        input;  ///< what the network is given, as modelInputLine(); empty before it is known
     std::string error;
 };
 

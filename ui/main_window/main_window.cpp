@@ -362,11 +362,6 @@ void MainWindow::startRun() {
     clearMessage();
     try {
         engine::RunRequest request = requestFor(path_);
-        if (image_->settings().mixing == io::BandMixing::Color)
-            request.display = image_->settings();
-        else
-            statusBar()->showMessage(
-                tr("The network sees the image's own bands, not the index on the screen."), 8000);
         QRectF area;
         if (runPanel_->area() == RunPanel::Area::View)
             area = canvas_->transform().visibleImageRect();

@@ -74,8 +74,6 @@ void MainWindow::compareModels(const std::filesystem::path& first,
             request.modelDir = model;
             request.wholeImage = false;
             request.region = io::Rect{box.x(), box.y(), box.width(), box.height()};
-            if (image_->settings().mixing == io::BandMixing::Color)
-                request.display = image_->settings();
             if (!mayRun(request)) return;
             requests.push_back(request);
         }
