@@ -140,6 +140,9 @@ class ImageSource {
     /// One sentence a kind of damage met so far while reading; empty for a sound file.
     virtual std::vector<std::string> damage() const { return {}; }
 
+    /// How many tiles, strips or blocks of the file could not be read so far, each counted once.
+    virtual int64_t unreadableParts() const { return 0; }
+
     int levelCount() const { return static_cast<int>(info().levels.size()); }
 
   protected:

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "io/damage_log.h"
 #include "io/gdal/gdal_info.h"
 #include "io/tiff/direct_tiff.h"
 
@@ -122,11 +123,8 @@ class GdalSource : public ImageSource {
         return direct_ && direct_->read(level, rect, image);
     }
 
-    std::vector<std::string> damage() const override {
-        const std::lock_guard lock(mutex_);
-        if (!damagedParts_) return {};
-        return {std::to_string(damagedParts_) + " part(s) cannot be decoded: " + lastError_};
-    }
+    std::vector<std::string> damage() const override { return damage_.sentences(); }
+    int64_t unreadableParts() const override { return damage_.count(); }
 
   private:
     /// Red, green and blue of 8 bits in a TIFF, every pixel valid: what DirectTiff gives too.
@@ -156,6 +154,7 @@ class GdalSource : public ImageSource {
             } catch (...) {
                 lock.lock();
                 --source.handles_;
+                source.returned_.notify_one();  // the place is free for one who waits
                 throw;
             }
         }
@@ -325,26 +324,22 @@ class GdalSource : public ImageSource {
     void readPart(GDALDatasetH dataset, int level, const Rect& part, const Rect& whole,
                   const std::vector<int>& bands, RasterBlock& block) const {
         GdalMessages messages;
-        if (tryPart(dataset, level, part, whole, bands, block)) return;
-        if (part.width <= kSmallestDamage && part.height <= kSmallestDamage) {
-            for (int64_t y = 0; y < part.height; ++y)
-                std::fill_n(
-                    block.valid.begin() + (part.y - whole.y + y) * whole.width + part.x - whole.x,
-                    part.width, uint8_t{0});
-            const std::lock_guard lock(mutex_);
-            ++damagedParts_;
-            lastError_ = messages.cause("read failed");
+        const auto& grid = info_.levels[static_cast<size_t>(level)];
+        // A virtual raster's blocks are not those of the files behind it.
+        const bool known = info_.format != "VRT" && damage_.failedLately(level, grid, part);
+        if (!known && tryPart(dataset, level, part, whole, bands, block)) return;
+        const bool small = insideOnePart(grid, part) && part.width <= kSmallestDamage &&
+                           part.height <= kSmallestDamage;
+        if (!known && !small) {
+            for (const Rect& piece : cutAlongGrid(grid, part))
+                readPart(dataset, level, piece, whole, bands, block);
             return;
         }
-        const bool wide = part.width >= part.height;
-        const int64_t half = ((wide ? part.width : part.height) / 2 + kSmallestDamage - 1) /
-                             kSmallestDamage * kSmallestDamage;
-        Rect a = part, b = part;
-        (wide ? a.width : a.height) = half;
-        (wide ? b.x : b.y) += half;
-        (wide ? b.width : b.height) -= half;
-        readPart(dataset, level, a, whole, bands, block);
-        if (!b.empty()) readPart(dataset, level, b, whole, bands, block);
+        for (int64_t y = 0; y < part.height; ++y)
+            std::fill_n(
+                block.valid.begin() + (part.y - whole.y + y) * whole.width + part.x - whole.x,
+                part.width, uint8_t{0});
+        if (!known) damage_.add(level, grid, part, messages.cause("read failed"));
     }
 
     bool tryPart(GDALDatasetH dataset, int level, const Rect& part, const Rect& whole,
@@ -436,8 +431,7 @@ class GdalSource : public ImageSource {
     mutable std::condition_variable returned_;
     mutable std::vector<Dataset> free_;
     mutable size_t handles_ = 0;
-    mutable int64_t damagedParts_ = 0;
-    mutable std::string lastError_;
+    mutable DamageLog damage_;
 };
 
 }  // namespace

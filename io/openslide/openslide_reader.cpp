@@ -10,6 +10,7 @@
 #include <mutex>
 #include <set>
 
+#include "io/damage_log.h"
 #include "io/reader_registry.h"
 #include "io/tiff/direct_tiff.h"
 
@@ -49,6 +50,7 @@ class OpenSlideSource : public ImageSource {
         info_.format = openslide_detect_vendor(path.c_str());
         info_.reader = openSlideVersion() + " " + info_.format;
         info_.slide = true;
+        plainGrid_ = info_.format == "aperio" || info_.format == "generic-tiff";
         readLevels(slide);
         readMetadata(slide);
         for (const char* name : {"red", "green", "blue"})
@@ -100,14 +102,8 @@ class OpenSlideSource : public ImageSource {
         return image;
     }
 
-    std::vector<std::string> damage() const override {
-        const std::lock_guard lock(mutex_);
-        std::vector<std::string> lines;
-        if (damagedParts_)
-            lines.push_back(std::to_string(damagedParts_) +
-                            " part(s) cannot be decoded: " + lastError_);
-        return lines;
-    }
+    std::vector<std::string> damage() const override { return damage_.sentences(); }
+    int64_t unreadableParts() const override { return damage_.count(); }
 
   private:
     struct Handle {
@@ -136,7 +132,6 @@ class OpenSlideSource : public ImageSource {
     /// A handle is dead after its first error; the next reader gets a fresh one.
     void replace(const HandlePtr& dead) const {
         const std::lock_guard lock(mutex_);
-        if (const char* cause = openslide_get_error(dead->slide)) lastError_ = cause;
         if (handle_ == dead) handle_ = reopen();
     }
 
@@ -194,44 +189,30 @@ class OpenSlideSource : public ImageSource {
 
     void readPart(int level, const Rect& part, const Rect& whole, const std::vector<int>& bands,
                   RasterBlock& block) const {
+        const auto& grid = info_.levels[static_cast<size_t>(level)];
+        if (plainGrid_ && damage_.failedLately(level, grid, part)) return;  // stays invalid
         std::vector<uint32_t> argb(static_cast<size_t>(part.width * part.height));
         const auto handle = current();
-        const double down = info_.levels[static_cast<size_t>(level)].downsample;
+        const double down = grid.downsample;
         openslide_read_region(
             handle->slide, argb.data(),
             static_cast<int64_t>(std::llround(static_cast<double>(part.x) * down)),
             static_cast<int64_t>(std::llround(static_cast<double>(part.y) * down)),
             levelNumber_[static_cast<size_t>(level)], part.width, part.height);
-        if (!openslide_get_error(handle->slide)) {
+        const char* error = openslide_get_error(handle->slide);
+        if (!error) {
             copy(argb, part, whole, bands, block);
             return;
         }
+        const std::string cause = error;
         replace(handle);
-        if (part.width <= kSmallestDamage && part.height <= kSmallestDamage) {
-            const std::lock_guard lock(mutex_);
-            ++damagedParts_;
-            return;  // stays invalid
+        if (insideOnePart(grid, part) && part.width <= kSmallestDamage &&
+            part.height <= kSmallestDamage) {
+            damage_.add(level, grid, part, cause);  // stays invalid
+            return;
         }
-        for (const Rect& smaller : split(level, part))
-            readPart(level, smaller, whole, bands, block);
-    }
-
-    /// Cuts along the file's tile grid while there is one inside, then in halves.
-    std::vector<Rect> split(int level, const Rect& part) const {
-        const auto& size = info_.levels[static_cast<size_t>(level)];
-        const auto cut = [](int64_t start, int64_t length, int64_t tile) {
-            const int64_t middle = start + length / 2;
-            const int64_t aligned = (middle + tile / 2) / tile * tile;
-            return aligned > start && aligned < start + length ? aligned - start : length / 2;
-        };
-        if (part.width >= part.height) {
-            const int64_t left = cut(part.x, part.width, size.tileWidth);
-            return {{part.x, part.y, left, part.height},
-                    {part.x + left, part.y, part.width - left, part.height}};
-        }
-        const int64_t top = cut(part.y, part.height, size.tileHeight);
-        return {{part.x, part.y, part.width, top},
-                {part.x, part.y + top, part.width, part.height - top}};
+        for (const Rect& piece : cutAlongGrid(grid, part))
+            readPart(level, piece, whole, bands, block);
     }
 
     static void copy(const std::vector<uint32_t>& argb, const Rect& part, const Rect& whole,
@@ -254,11 +235,11 @@ class OpenSlideSource : public ImageSource {
 
     ImageInfo info_;
     std::vector<int> levelNumber_;
+    bool plainGrid_ = false;  ///< the tiles lie edge to edge, as the levels say
     std::unique_ptr<DirectTiff> direct_;
     mutable std::mutex mutex_;
     mutable HandlePtr handle_;
-    mutable int64_t damagedParts_ = 0;
-    mutable std::string lastError_;
+    mutable DamageLog damage_;
 };
 
 }  // namespace
