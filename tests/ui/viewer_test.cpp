@@ -7,6 +7,7 @@
 #include "ui/result_layers.h"
 #include "ui/viewer/color_maps.h"
 #include "ui/viewer/decorations.h"
+#include "ui/viewer/failed_tiles.h"
 #include "ui/viewer/image_look.h"
 #include "ui/viewer/overlay_layer.h"
 #include "ui/viewer/view_transform.h"
@@ -20,6 +21,24 @@ ViewTransform viewOf(double w, double h) {
     t.setImageSize({w, h});
     t.fit();
     return t;
+}
+
+TEST(FailedTiles, AreAskedForAgainEverMoreSeldom) {
+    FailedTiles failed;
+    const TileId tile{0, 3, 4};
+    auto now = FailedTiles::Clock::now();
+    bool isFirst = false;
+    EXPECT_EQ(failed.add(tile, now, isFirst), std::chrono::seconds(2));
+    EXPECT_TRUE(isFirst);
+    EXPECT_TRUE(failed.isHeldBack(tile, now + std::chrono::seconds(1)));
+    EXPECT_FALSE(failed.isHeldBack(tile, now + std::chrono::seconds(2)));
+    EXPECT_FALSE(failed.isHeldBack({0, 3, 5}, now));
+    for (const int seconds : {4, 8, 16, 32, 60, 60}) {
+        EXPECT_EQ(failed.add(tile, now, isFirst), std::chrono::seconds(seconds));
+        EXPECT_FALSE(isFirst) << "it is complained of once";
+    }
+    failed.forget(tile);  // it came after all
+    EXPECT_FALSE(failed.isHeldBack(tile, now));
 }
 
 TEST(ViewTransform, FitShowsTheWholeImage) {

@@ -3,6 +3,7 @@
 
 #include <QColorTransform>
 #include <QPainter>
+#include <QTimer>
 #include <algorithm>
 #include <cmath>
 
@@ -73,6 +74,7 @@ std::string TiledImage::key(const TileId& id) const {
 
 void TiledImage::onLoaded(int generation, const TileId& id, const io::TilePtr& tile) {
     if (generation != loader_.generation()) return;
+    failed_.forget(id);
     onTheirWay_.insert(id);
     ++tilesLoaded_;
     if (!uploader_.running()) {
@@ -91,9 +93,16 @@ void TiledImage::onLoaded(int generation, const TileId& id, const io::TilePtr& t
 
 void TiledImage::onFailed(int generation, const TileId& id, const QString& error) {
     if (generation != loader_.generation()) return;
-    failed_.insert(id);
-    Q_EMIT problem(error);
+    bool isFirst = false;
+    const auto delay = failed_.add(id, FailedTiles::Clock::now(), isFirst);
+    if (isFirst) Q_EMIT problem(error);
     Q_EMIT arrived();
+    // The picture is drawn again then, which asks for what is still in sight.
+    QTimer::singleShot(std::chrono::duration_cast<std::chrono::milliseconds>(delay) +
+                           std::chrono::milliseconds(50),
+                       this, [this, generation] {
+                           if (generation == loader_.generation()) Q_EMIT arrived();
+                       });
 }
 
 bool TiledImage::upload(qint64 nanoseconds) {
@@ -251,8 +260,9 @@ void TiledImage::request(int level, const ViewTransform& transform) {
     if (level < coarsest) collect(level, kNeighbours);  // those in sight once more, then the others
     std::vector<TileId> ahead(missing.begin() + static_cast<std::ptrdiff_t>(needed), missing.end());
     missing.resize(needed);
+    const auto now = FailedTiles::Clock::now();
     const auto onItsWay = [&](const TileId& id) {
-        return onTheirWay_.contains(id) || failed_.contains(id);
+        return onTheirWay_.contains(id) || failed_.isHeldBack(id, now);
     };
     std::erase_if(missing, onItsWay);
     complete_ = missing.empty();

@@ -10,6 +10,7 @@
 #include <deque>
 #include <set>
 
+#include "ui/viewer/failed_tiles.h"
 #include "ui/viewer/quad_painter.h"
 #include "ui/viewer/texture_store.h"
 #include "ui/viewer/texture_uploader.h"
@@ -74,7 +75,7 @@ class TiledImage : public QObject {
     std::deque<Arrived> arrived_;
     std::set<TileId> onTheirWay_;  ///< those in arrived_, and those at the uploader
     std::vector<unsigned> stale_;  ///< textures of an image that is gone
-    std::set<TileId> failed_;      ///< not asked for again
+    FailedTiles failed_;
     QImage small_;
     qint64 tilesLoaded_ = 0;
     bool complete_ = false, useProfile_ = true;
