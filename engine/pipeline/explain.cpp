@@ -254,18 +254,12 @@ ContextView contextAt(const io::ColorSource& image, const ModelConfig& model,
     if (x < static_cast<double>(r.x) || y < static_cast<double>(r.y) ||
         x >= static_cast<double>(r.right()) || y >= static_cast<double>(r.bottom()))
         throw std::runtime_error("the point lies outside of the classified region");
-    const auto index = [](double offset, double stride, int64_t count) {
-        return std::clamp<int64_t>(static_cast<int64_t>(offset / stride), 0, count - 1);
-    };
+    const Context context = plan.contextOver(x, y);
     ContextView view;
     view.width = plan.contextWidth;
     view.height = plan.contextHeight;
-    view.x = static_cast<double>(r.x) +
-             static_cast<double>(index(x - static_cast<double>(r.x), plan.strideX, plan.columns)) *
-                 plan.strideX;
-    view.y = static_cast<double>(r.y) +
-             static_cast<double>(index(y - static_cast<double>(r.y), plan.strideY, plan.rows)) *
-                 plan.strideY;
+    view.x = context.x;
+    view.y = context.y;
     view.side = plan.contextPx;
     view.pixels = readContext(image, model, {view.x, view.y, view.width, view.height}, view.side);
     return view;

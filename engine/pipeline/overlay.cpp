@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <opencv2/imgproc.hpp>
 
+#include "engine/pipeline/class_areas.h"
+
 namespace atlas::engine {
 namespace {
 
@@ -15,25 +17,23 @@ constexpr int kLegendWidth = 300, kLineHeight = 24, kMargin = 14;
 
 struct Share {
     size_t label;
-    int64_t cells;
+    double fraction;  ///< of the classified area
 };
 
-std::vector<Share> sharesOf(const io::GridRaster& classes, size_t count) {
+/// Largest first; classes that cover nothing are left out.
+std::vector<Share> sharesOf(const io::GridRaster& classes, const io::Rect& region, size_t count) {
+    const auto fractions = areaFractions(classAreas(classes, region, count));
     std::vector<Share> shares;
-    for (size_t i = 0; i < count; ++i) shares.push_back({i, 0});
-    for (float value : classes.values)
-        if (!std::isnan(value)) ++shares[static_cast<size_t>(value)].cells;
-    std::erase_if(shares, [](const Share& s) { return s.cells == 0; });
+    for (size_t i = 0; i < count; ++i)
+        if (fractions[i] > 0) shares.push_back({i, fractions[i]});
     std::stable_sort(shares.begin(), shares.end(),
-                     [](const Share& a, const Share& b) { return a.cells > b.cells; });
+                     [](const Share& a, const Share& b) { return a.fraction > b.fraction; });
     return shares;
 }
 
 void drawLegend(cv::Mat& canvas, int left, const RunRecord& record,
                 const std::vector<Share>& shares) {
     const cv::Scalar ink(40, 40, 40, 255);
-    int64_t all = 0;
-    for (const auto& share : shares) all += share.cells;
     int y = kMargin + 12;
     const auto text = [&](const std::string& line, int x, double size) {
         cv::putText(canvas, line, {x, y}, cv::FONT_HERSHEY_SIMPLEX, size, ink, 1, cv::LINE_AA);
@@ -58,8 +58,7 @@ void drawLegend(cv::Mat& canvas, int left, const RunRecord& record,
                       cv::FILLED);
         cv::rectangle(canvas, {left + kMargin, y - 12, 16, 16}, cv::Scalar(90, 90, 90, 255), 1);
         char percent[16];
-        std::snprintf(percent, sizeof percent, "%5.1f %%",
-                      100.0 * static_cast<double>(share.cells) / static_cast<double>(all));
+        std::snprintf(percent, sizeof percent, "%5.1f %%", 100 * share.fraction);
         text(record.model.classNames[share.label], left + kMargin + 26, 0.45);
         text(percent, left + kLegendWidth - 70, 0.45);
     }
@@ -79,7 +78,7 @@ io::RgbaImage drawOverlay(const io::ColorSource& image, const RunRecord& record,
         static_cast<double>(region.width), static_cast<double>(region.height), width, height);
     // A whole-image run has one prediction; the picture shows what each place speaks for.
     const auto& classes = layers.contributions.empty() ? layers.classes : layers.evidence;
-    const auto shares = sharesOf(classes, record.model.classNames.size());
+    const auto shares = sharesOf(classes, region, record.model.classNames.size());
     const int legendHeight =
         2 * kMargin + kLineHeight * (static_cast<int>(shares.size()) + (record.whole ? 3 : 1));
     io::RgbaImage result(width + kLegendWidth, std::max(height, legendHeight));

@@ -76,6 +76,42 @@ int64_t RunPlan::gridRows() const {
         std::ceil(static_cast<double>(region.height) / (contextHeight / cellsPerContext) - 1e-6));
 }
 
+PlaneBox RunPlan::answeredBy(const Context& context) const {
+    const auto left = static_cast<double>(region.x), top = static_cast<double>(region.y);
+    PlaneBox box{context.x, context.y, context.x + contextWidth, context.y + contextHeight};
+    if (!whole && !isBlended()) {
+        box.x0 = left + static_cast<double>(context.column) * strideX;
+        box.y0 = top + static_cast<double>(context.row) * strideY;
+        box.x1 = box.x0 + contextWidth;
+        box.y1 = box.y0 + contextHeight;
+    }
+    return {std::max(box.x0, left), std::max(box.y0, top),
+            std::min(box.x1, static_cast<double>(region.right())),
+            std::min(box.y1, static_cast<double>(region.bottom()))};
+}
+
+Context RunPlan::contextAt(int64_t column, int64_t row) const {
+    Context context{column, row,
+                    static_cast<double>(region.x) + static_cast<double>(column) * strideX,
+                    static_cast<double>(region.y) + static_cast<double>(row) * strideY};
+    if (!movesInward) return context;
+    const auto inward = [](double at, double length, int64_t size) {
+        const double last = static_cast<double>(size) - length;
+        return last >= 0 ? std::min(at, last) : at;
+    };
+    context.x = inward(context.x, contextWidth, imageWidth);
+    context.y = inward(context.y, contextHeight, imageHeight);
+    return context;
+}
+
+Context RunPlan::contextOver(double x, double y) const {
+    const auto index = [](double offset, double stride, int64_t count) {
+        return std::clamp<int64_t>(static_cast<int64_t>(offset / stride), 0, count - 1);
+    };
+    return contextAt(index(x - static_cast<double>(region.x), strideX, columns),
+                     index(y - static_cast<double>(region.y), strideY, rows));
+}
+
 RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const RunRequest& request) {
     const auto& info = image.info();
     const auto um = resolutionOf(info, request);
@@ -88,6 +124,9 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
         throw std::runtime_error(info.path + ": the region lies outside of the image");
     plan.umPerPixelX = um[0];
     plan.umPerPixelY = um[1];
+    plan.imageWidth = whole.width;
+    plan.imageHeight = whole.height;
+    plan.movesInward = model.architecture != kTorchScript && model.architecture != kOnnx;
     if (request.wholeImage) return planWhole(image, model, plan);
     const double sideUm = static_cast<double>(model.patchSizePx) * model.spacingUmPx;
     plan.contextWidth = sideUm / um[0];
@@ -133,12 +172,10 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
     if (request.mask) foreground = findForeground(image);
     for (int64_t row = 0; row < plan.rows; ++row)
         for (int64_t column = 0; column < plan.columns; ++column) {
-            const Context context{
-                column, row,
-                static_cast<double>(plan.region.x) + static_cast<double>(column) * plan.strideX,
-                static_cast<double>(plan.region.y) + static_cast<double>(row) * plan.strideY};
-            if (foreground && foreground->share(info, context.x, context.y, plan.contextWidth,
-                                                plan.contextHeight) < kLeastShare)
+            const Context context = plan.contextAt(column, row);
+            const PlaneBox box = plan.answeredBy(context);
+            if (foreground &&
+                foreground->share(info, box.x0, box.y0, box.width(), box.height()) < kLeastShare)
                 continue;
             plan.contexts.push_back(context);
         }

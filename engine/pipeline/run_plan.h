@@ -13,10 +13,20 @@ namespace atlas::engine {
 
 struct Context {
     int64_t column = 0, row = 0;  ///< in the grid of the plan
-    double x = 0, y = 0;          ///< top left, level-0 pixels
+    double x = 0, y = 0;          ///< top left of what is read, level-0 pixels
+};
+
+/// A rectangle of level-0 pixels with fractions.
+struct PlaneBox {
+    double x0 = 0, y0 = 0, x1 = 0, y1 = 0;
+    double width() const { return x1 - x0; }
+    double height() const { return y1 - y0; }
 };
 
 /// Squares of the model's physical size on a grid that starts at the region's top left corner.
+/// Contexts of our own networks that would reach over the image's right or lower edge are moved
+/// inward as a whole, so that the network always sees a full square; they still answer for their
+/// place in the grid alone. Exported models keep the grid, as WSInfer lays it.
 struct RunPlan {
     io::Rect region;  ///< level-0 pixels
     double umPerPixelX = 0, umPerPixelY = 0;
@@ -34,6 +44,22 @@ struct RunPlan {
     /// Cells of the class and probability rasters: contextWidth / cellsPerContext px each.
     int64_t gridColumns() const;
     int64_t gridRows() const;
+
+    /// Whether neighbours answer for the same places.
+    bool isBlended() const { return strideX < contextWidth || strideY < contextHeight; }
+
+    /// The part of the region that a context answers for: its place in the grid where contexts do
+    /// not overlap, else all that it sees.
+    PlaneBox answeredBy(const Context& context) const;
+
+    /// The context of the grid at a level-0 point of the region, with the position that it is read
+    /// from; of several that overlap there, the last that begins before the point.
+    Context contextOver(double x, double y) const;
+
+    /// The context of a column and row of the grid; `contexts` is not asked.
+    Context contextAt(int64_t column, int64_t row) const;
+    int64_t imageWidth = 0, imageHeight = 0;  ///< level-0 pixels
+    bool movesInward = false;                 ///< contexts at the image's edge, see above
 };
 
 /// Throws std::runtime_error where the image has no resolution, or one that does not suit the

@@ -33,30 +33,44 @@ class Stitcher {
   public:
     /// Throws ReadError where a raster would be too large to hold.
     Stitcher(const RunPlan& plan, const ModelConfig& model, bool attention);
+    ~Stitcher();
 
+    /// Throws std::runtime_error where the answer's maps have not the shape that the model says.
     void add(const Context& context, const ContextResult& result);
 
-    /// A copy of everything added so far.
-    RunLayers layers() const;
+    /// Everything added so far; never changes once it is given out, and is the same object as long
+    /// as nothing is added. Copies only what was added since the last call while add() has to wait,
+    /// so that any thread may ask often.
+    std::shared_ptr<const RunLayers> snapshot() const;
+
+    /// Forgets everything for a second pass in the order of the plan. Meanwhile, and until thaw(),
+    /// snapshot() gives what it gave last.
+    void startAgain();
+    void thaw();
+
+    /// Whether the sums depend on the order in which contexts are added.
+    bool dependsOnOrder() const { return plan_.isBlended(); }
 
   private:
-    /// Sums and weights of one raster; a plain store where contexts do not overlap.
-    struct Accumulator {
-        io::GridRaster sum;
-        std::vector<float> weight;
-        explicit Accumulator(io::GridRaster raster);
-        void add(int column, int row, float w, const float* values, int64_t stride);
-        io::GridRaster mean() const;
-    };
+    struct Accumulator;
+    struct Cell;
+    struct Patch;
+    std::vector<Cell> cellsOf(const Accumulator& into, const Context& context, bool rows) const;
     void addMaps(Accumulator& into, const Context& context,
                  const std::vector<const ScaleMap*>& bands);
     void addSegments(const Context& context, const std::vector<ScaleMap>& classes);
+    void check(const ContextResult& result) const;
+    std::vector<Accumulator*> accumulators() const;
 
     const RunPlan plan_;
     bool attention_;
-    mutable std::mutex mutex_;
+    size_t maps_ = 0, shares_ = 0;  ///< that an answer has
+    mutable std::mutex mutex_;      ///< of the sums
     std::unique_ptr<Accumulator> probabilities_, mass_;
-    std::vector<Accumulator> received_;
+    std::vector<std::unique_ptr<Accumulator>> received_;
+    bool frozen_ = false;
+    mutable std::mutex snapshotMutex_;  ///< one snapshot is made at a time; taken before mutex_
+    mutable std::shared_ptr<const RunLayers> last_;
 };
 
 }  // namespace atlas::engine

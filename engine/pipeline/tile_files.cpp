@@ -17,14 +17,13 @@ namespace fs = std::filesystem;
 struct Box {
     int64_t x, y, width, height;
 };
-/// A context clipped to the image, in whole level-0 pixels.
+/// What a context answers for, in whole level-0 pixels of the image.
 Box boxOf(const RunRecord& record, const Context& context, const io::ImageInfo& info) {
-    const auto x0 = std::max<int64_t>(0, std::llround(context.x)),
-               y0 = std::max<int64_t>(0, std::llround(context.y));
-    const auto x1 =
-        std::min<int64_t>(info.levels[0].width, std::llround(context.x + record.plan.contextWidth));
-    const auto y1 = std::min<int64_t>(info.levels[0].height,
-                                      std::llround(context.y + record.plan.contextHeight));
+    const PlaneBox box = record.plan.answeredBy(context);
+    const auto x0 = std::max<int64_t>(0, std::llround(box.x0)),
+               y0 = std::max<int64_t>(0, std::llround(box.y0)),
+               x1 = std::min<int64_t>(info.levels[0].width, std::llround(box.x1)),
+               y1 = std::min<int64_t>(info.levels[0].height, std::llround(box.y1));
     return {x0, y0, std::max<int64_t>(1, x1 - x0), std::max<int64_t>(1, y1 - y0)};
 }
 
