@@ -59,11 +59,14 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
     return request;
 }
 
-/// The first progress that knows it says what the network is given.
-void printInput(const engine::RunProgress& p, std::string& said) {
-    if (p.input == said) return;
-    said = p.input;
-    std::fprintf(stderr, "  %s\n", said.c_str());
+/// Says once what the network is given, and who else writes the same run.
+void printFacts(const engine::RunProgress& p, engine::RunProgress& said) {
+    if (p.input != said.input) std::fprintf(stderr, "  %s\n", p.input.c_str());
+    if (p.waitingFor != said.waitingFor && !p.waitingFor.empty())
+        std::fprintf(stderr, "  %s is at work on this same run; waiting for it\n",
+                     p.waitingFor.c_str());
+    said.input = p.input;
+    said.waitingFor = p.waitingFor;
 }
 
 void printProgress(const engine::RunProgress& p) {
@@ -111,10 +114,10 @@ int runClassify(const ClassifyArguments& arguments) {
         request.image = image;
         engine::ClassifyRun run(request, cache, classifier);
         if (!arguments.json) std::cerr << image << std::endl;
-        std::string input;
+        engine::RunProgress said;
         const auto outcome = run.run(stop, [&](const engine::RunProgress& p) {
             if (arguments.json) return;
-            printInput(p, input);
+            printFacts(p, said);
             printProgress(p);
         });
         const bool good = outcome.state == engine::RunState::Done;
@@ -126,6 +129,8 @@ int runClassify(const ClassifyArguments& arguments) {
                            {"contexts", outcome.contexts},
                            {"seconds", outcome.seconds},
                            {"already_there", outcome.alreadyThere},
+                           {"most_frequent_class", outcome.mostFrequentClass},
+                           {"unreadable_parts", outcome.unreadableParts},
                            {"warnings", outcome.warnings}});
         if (arguments.json) continue;
         if (isTerminal(stderr)) std::cerr << '\r';
@@ -133,8 +138,7 @@ int runClassify(const ClassifyArguments& arguments) {
         for (const auto& warning : outcome.warnings)
             std::cerr << "  note: " << warning << std::endl;
         if (!outcome.folder.empty())
-            std::cout << engine::runStateName(outcome.state)
-                      << (outcome.alreadyThere ? " before" : "") << ": " << outcome.folder.string()
+            std::cout << outcome.stateText() << ": " << outcome.folder.string()
                       << "\n  overlay picture: " << (outcome.folder / "overlay.png").string()
                       << std::endl;
     }

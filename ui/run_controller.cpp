@@ -75,8 +75,8 @@ void RunController::cancelAll() {
         if (!jobs_[i].ended) cancel(static_cast<int>(i));
 }
 
-bool RunController::snapshot(engine::RunLayers& layers) const {
-    return current_ && current_->snapshot(layers);
+std::shared_ptr<const engine::RunLayers> RunController::snapshot() const {
+    return current_ ? current_->snapshot() : nullptr;
 }
 
 void RunController::setFocus(double x, double y) {

@@ -43,8 +43,8 @@ class RunController : public QObject {
     const Job* running() const;
     bool busy() const { return running() != nullptr; }
 
-    /// The layers of the running job so far; false if there are none.
-    bool snapshot(engine::RunLayers& layers) const;
+    /// The layers of the running job so far; null if there are none.
+    std::shared_ptr<const engine::RunLayers> snapshot() const;
     void setFocus(double x, double y);
 
     /// Writes image, state, contexts, seconds, most frequent class, folder and error of every job.

@@ -6,19 +6,19 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <condition_variable>
 #include <ctime>
-#include <deque>
 #include <iterator>
-#include <limits>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "engine/nn/atlas_cost.h"
 #include "engine/pipeline/context_reader.h"
+#include "engine/pipeline/group_reader.h"
 #include "engine/pipeline/guards.h"
 #include "engine/pipeline/journal.h"
 #include "engine/pipeline/model_input.h"
+#include "engine/pipeline/run_claim.h"
+#include "engine/pipeline/run_identity.h"
+#include "engine/pipeline/run_settings.h"
 #include "engine/pipeline/whole_run.h"
 
 namespace atlas::engine {
@@ -27,8 +27,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 namespace fs = std::filesystem;
 
-constexpr size_t kReaders = 2;
-constexpr size_t kBatchesAhead = 2;
+constexpr int64_t kDamageNote = -1;  // in the journal, in place of a context
 constexpr double kBatchFlops = 45e9;
 
 double secondsSince(Clock::time_point start) {
@@ -55,11 +54,6 @@ int batchSize(const RunRequest& request, const ModelConfig& model) {
     return static_cast<int>(std::clamp(kBatchFlops / flops, 1.0, 16.0));
 }
 
-struct ReadBatch {
-    std::vector<size_t> contexts;  // of the plan
-    std::vector<ContextPixels> pixels;
-};
-
 }  // namespace
 
 /// The state of one call of run().
@@ -73,12 +67,17 @@ class ClassifyRun::Work {
         report_(progress_);
         open();
         plan();
-        if (fs::exists(published_ / "run.json")) return publishedBefore();
+        if (isPublished()) return publishedBefore();
+        claim_ =
+            RunClaim::take(claimFolder_, [this](const std::string& who) { return waitFor(who); });
+        if (!claim_) return cancelled({});
+        progress_.waitingFor.clear();
+        if (isPublished()) return publishedBefore();  // by whom this one waited for
         fs::create_directories(partial_);
         if (owner_.request_.wholeImage) return wholeImage();
         prepare();
         classify();
-        return publish(stitcher_->layers());
+        return publish(*stitcher_->snapshot());
     }
 
   private:
@@ -105,38 +104,18 @@ class ClassifyRun::Work {
         record_.warnings = image_->info().warnings;
         record_.sourceFingerprint = sourceFingerprint(owner_.request_.image);
         record_.modelSha256 = fileSha256(weightsFile(owner_.request_.modelDir));
-        record_.runId = runId();
+        record_.runId = runIdOf(record_, image_->settings());
         const fs::path root = runRoot(owner_.request_.out, owner_.request_.image);
         published_ = root / record_.runId;
         partial_ = root / (record_.runId + ".partial");
+        claimFolder_ = root / (record_.runId + ".claim");
         progress_.input = modelInputLine(image_->info(), image_->settings());
         progress_.total = static_cast<int64_t>(record_.plan.contexts.size());
         progress_.state = RunState::Running;
         report_(progress_);
     }
 
-    /// Follows from everything that the results depend on.
-    std::string runId() const {
-        const auto& r = owner_.request_;
-        const auto& p = record_.plan;
-        const auto& d = image_->settings();
-        return derivedUuid(
-            nlohmann::json{{"source", record_.sourceFingerprint},
-                           {"model", record_.modelSha256},
-                           {"config", nlohmann::json::parse(record_.model.networkText())},
-                           {"overlap", r.overlap},
-                           {"mask", r.mask},
-                           {"attention", r.attention},
-                           {"context", r.wholeImage ? "whole" : "model"},
-                           {"precision", r.precision},
-                           {"um", {p.umPerPixelX, p.umPerPixelY}},
-                           {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
-                           {"bands", d.bands},
-                           {"stretch", static_cast<int>(d.stretch)},
-                           {"range", d.range},
-                           {"alpha", static_cast<int>(r.open.alpha)}}
-                .dump());
-    }
+    bool isPublished() const { return fs::exists(published_ / "run.json"); }
 
     RunOutcome publishedBefore() {
         RunOutcome outcome;
@@ -144,94 +123,82 @@ class ClassifyRun::Work {
         outcome.folder = published_;
         outcome.alreadyThere = true;
         outcome.contexts = progress_.done = progress_.total;
+        const RunSummary summary = readRunSummary(published_);
+        outcome.mostFrequentClass = summary.mostFrequentClass;
+        outcome.unreadableParts = summary.unreadableParts;
+        outcome.warnings = summary.warnings;
         progress_.state = RunState::Done;
         report_(progress_);
         return outcome;
     }
 
+    /// Another process writes this run; false when this one is stopped.
+    bool waitFor(const std::string& who) {
+        if (progress_.waitingFor != who) {
+            progress_.waitingFor = who;
+            report_(progress_);
+        }
+        return !stop_.stop_requested();
+    }
+
+    /// Groups of contexts are fixed by the plan and the run's settings, so that the network is
+    /// given the same contexts at once whatever is read first and however often a run is resumed.
     void prepare() {
-        auto stitcher =
+        stitcher_ =
             std::make_shared<Stitcher>(record_.plan, record_.model, owner_.request_.attention);
         results_.resize(record_.plan.contexts.size());
         finished_.assign(results_.size(), false);
+        record_.contextsAtOnce = contextsAtOnce();
+        std::vector<bool> answered(results_.size(), false);
         journal_ = std::make_unique<Journal>(
-            partial_ / "journal", [&](int64_t index, ContextResult result) {
-                if (index < 0 || static_cast<size_t>(index) >= results_.size()) return;
-                stitcher->add(record_.plan.contexts[static_cast<size_t>(index)], result);
-                keep(static_cast<size_t>(index), std::move(result));
+            partial_, claim_->token(), [&](int64_t index, const ContextResult& result) {
+                if (index == kDamageNote) damageBefore_ += damageIn(result);
+                if (index >= 0 && static_cast<size_t>(index) < answered.size())
+                    answered[static_cast<size_t>(index)] = true;
             });
-        resumed_ = progress_.done;
-        const auto size = static_cast<size_t>(batchSize(owner_.request_, record_.model));
-        std::vector<size_t> batch;
-        for (size_t i = 0; i < results_.size(); ++i) {
-            if (!finished_[i]) batch.push_back(i);
-            if (batch.size() == size || (i + 1 == results_.size() && !batch.empty()))
-                waiting_.push_back(std::exchange(batch, {}));
+        const auto size = static_cast<size_t>(record_.contextsAtOnce);
+        for (size_t first = 0; first < results_.size(); first += size) {
+            const ContextGroup group{first, std::min(first + size, results_.size())};
+            bool whole = true;
+            for (size_t i = group.first; i < group.last; ++i) whole = whole && answered[i];
+            if (!whole) groups_.push_back(group);
+            for (size_t i = group.first; whole && i < group.last; ++i) {
+                ContextResult result = journal_->read(static_cast<int64_t>(i));
+                stitcher_->add(record_.plan.contexts[i], result);
+                keep(i, std::move(result));
+            }
         }
-        stitcher_ = stitcher;
+        resumed_ = progress_.done;
         const std::lock_guard lock(owner_.mutex_);
-        owner_.stitcher_ = stitcher;
+        owner_.stitcher_ = stitcher_;
     }
 
+    /// As the run was begun, so that a resumed run forms the same groups.
+    int contextsAtOnce() const {
+        RunSettings settings{batchSize(owner_.request_, record_.model)};
+        return keepSettings(partial_ / "settings.json", settings).contextsAtOnce;
+    }
+
+    /// A context may be answered again, by the same answer; it counts once.
     void keep(size_t index, ContextResult result) {
         result.received.clear();  // the stitcher has them
         result.mass.clear();
         result.segments.clear();
         results_[index] = std::move(result);
+        if (finished_[index]) return;
         finished_[index] = true;
         ++progress_.done;
     }
 
-    /// The batch nearest to what the user looks at. Holds the mutex.
-    std::vector<size_t> takeNearest() {
-        auto best = waiting_.begin();
+    /// To what the user looks at, in level-0 pixels squared; the order of the plan where that is
+    /// not known.
+    double distanceOf(const ContextGroup& group) const {
         const double fx = owner_.focusX_, fy = owner_.focusY_;
-        if (fx >= 0) {
-            double least = std::numeric_limits<double>::max();
-            for (auto it = waiting_.begin(); it != waiting_.end(); ++it) {
-                const auto& c = record_.plan.contexts[it->front()];
-                const double dx = c.x + record_.plan.contextWidth / 2 - fx,
-                             dy = c.y + record_.plan.contextHeight / 2 - fy;
-                if (dx * dx + dy * dy < least) {
-                    least = dx * dx + dy * dy;
-                    best = it;
-                }
-            }
-        }
-        std::vector<size_t> batch = std::move(*best);
-        waiting_.erase(best);
-        return batch;
-    }
-
-    void read(const std::stop_token& end) {
-        for (;;) {
-            ReadBatch batch;
-            {
-                std::unique_lock lock(mutex_);
-                if (!changed_.wait(lock, end, [&] { return ready_.size() < kBatchesAhead; }))
-                    return;
-                if (waiting_.empty()) return;
-                batch.contexts = takeNearest();
-                ++inFlight_;
-            }
-            try {
-                for (size_t index : batch.contexts)
-                    batch.pixels.push_back(
-                        readContext(*image_, record_.model, boxOf(index), record_.plan.contextPx));
-            } catch (...) {
-                const std::lock_guard lock(mutex_);
-                failure_ = std::current_exception();
-                --inFlight_;
-                changed_.notify_all();
-                return;
-            }
-            const std::lock_guard lock(mutex_);
-            --inFlight_;
-            for (size_t i = 0; i < batch.pixels.size(); ++i)
-                notice(batch.contexts[i], batch.pixels[i]);
-            ready_.push_back(std::move(batch));
-            changed_.notify_all();
-        }
+        if (fx < 0) return static_cast<double>(group.first);
+        const auto& c = record_.plan.contexts[group.first];
+        const double dx = c.x + record_.plan.contextWidth / 2 - fx,
+                     dy = c.y + record_.plan.contextHeight / 2 - fy;
+        return dx * dx + dy * dy;
     }
 
     ContextBox boxOf(size_t index) const {
@@ -239,45 +206,61 @@ class ClassifyRun::Work {
         return {context.x, context.y, record_.plan.contextWidth, record_.plan.contextHeight};
     }
 
-    /// For the guards. Holds the mutex.
-    void notice(size_t index, const ContextPixels& pixels) {
-        colours_.add(pixels);
-        data_.add(image_->info(), boxOf(index), pixels);
-    }
-
-    bool next(ReadBatch& batch) {
-        std::unique_lock lock(mutex_);
-        const auto from = Clock::now();
-        changed_.wait(lock, [&] {
-            return !ready_.empty() || failure_ || (waiting_.empty() && inFlight_ == 0);
-        });
-        waited_ += secondsSince(from);
-        if (failure_) std::rethrow_exception(failure_);
-        if (ready_.empty()) return false;
-        batch = std::move(ready_.front());
-        ready_.pop_front();
-        changed_.notify_all();
-        return true;
+    /// For the guards.
+    void notice(const ReadGroup& read) {
+        for (size_t i = 0; i < read.pixels.size(); ++i) {
+            colours_.add(read.pixels[i]);
+            data_.add(image_->info(), boxOf(read.group.first + i), read.pixels[i]);
+        }
     }
 
     void classify() {
         const auto begin = Clock::now();
-        std::vector<std::jthread> readers;
-        for (size_t i = 0; i < kReaders; ++i)
-            readers.emplace_back([this](const std::stop_token& end) { read(end); });
-        ReadBatch batch;
-        while (!stop_.stop_requested() && next(batch)) {
-            const auto results = classifySome(batch.pixels);
+        GroupReader reader(
+            std::move(groups_),
+            [this](size_t index) {
+                return readContext(*image_, record_.model, boxOf(index), record_.plan.contextPx);
+            },
+            [this](const ContextGroup& group) { return distanceOf(group); });
+        ReadGroup read;
+        while (!stop_.stop_requested() && reader.next(read)) {
+            notice(read);
+            auto results = classifySome(read.pixels);
+            claim_->check();
             for (size_t i = 0; i < results.size(); ++i) {
-                const size_t index = batch.contexts[i];
+                const size_t index = read.group.first + i;
                 journal_->append(static_cast<int64_t>(index), results[i]);
                 stitcher_->add(record_.plan.contexts[index], results[i]);
-                keep(index, results[i]);
+                keep(index, std::move(results[i]));
             }
-            reportSpeed(secondsSince(begin));
+            noteDamage();
+            reportSpeed(secondsSince(begin), reader.secondsWaited());
         }
-        for (auto& reader : readers) reader.request_stop();
-        changed_.notify_all();
+        if (progress_.done == progress_.total && stitcher_->dependsOnOrder()) addInOrder();
+    }
+
+    /// What of the file could not be read is remembered for a run that is resumed, since what was
+    /// answered is not read again.
+    void noteDamage() {
+        const int64_t now = image_->source()->unreadableParts();
+        if (now <= damageNoted_) return;
+        ContextResult note;
+        note.probabilities = {static_cast<float>(now - damageNoted_)};
+        journal_->append(kDamageNote, note);
+        damageNoted_ = now;
+    }
+    static int64_t damageIn(const ContextResult& note) {
+        if (note.probabilities.size() != 1 || !(note.probabilities[0] >= 0)) return 0;
+        return std::llround(std::min(note.probabilities[0], 1e9f));
+    }
+
+    /// Sums of overlapping contexts are taken in the order of the plan, so that the same run gives
+    /// the same bytes whatever was answered first.
+    void addInOrder() {
+        stitcher_->startAgain();
+        for (size_t i = 0; i < results_.size(); ++i)
+            stitcher_->add(record_.plan.contexts[i], journal_->read(static_cast<int64_t>(i)));
+        stitcher_->thaw();
     }
 
     /// Halves the batch where memory is short, down to one context, and then leaves the GPU.
@@ -322,14 +305,14 @@ class ClassifyRun::Work {
                                    ": went on on the processor");
     }
 
-    void reportSpeed(double seconds) {
+    void reportSpeed(double seconds, double waited) {
         const double count = static_cast<double>(progress_.done - resumed_);
         progress_.contextsPerSecond = count / seconds;
         progress_.megapixelsPerSecond =
             count * record_.plan.contextWidth * record_.plan.contextHeight / 1e6 / seconds;
         progress_.secondsLeft = static_cast<double>(progress_.total - progress_.done) /
                                 std::max(1e-9, progress_.contextsPerSecond);
-        progress_.bottleneck = waited_ > 0.5 * seconds ? "reading" : "network";
+        progress_.bottleneck = waited > 0.5 * seconds ? "reading" : "network";
         report_(progress_);
     }
 
@@ -338,6 +321,8 @@ class ClassifyRun::Work {
     /// One context. Cancelled, it goes on from its last checkpoint another time.
     RunOutcome wholeImage() {
         const auto begin = Clock::now();
+        // What a writer that may wake up has open is not gone on with.
+        if (claim_->formerOwnerMayWake()) fs::remove_all(partial_ / "tokens");
         double first = -1;
         const auto progress = [&](const char* part, double done) {
             if (stop_.stop_requested()) throw Cancelled{};
@@ -353,6 +338,7 @@ class ClassifyRun::Work {
             }
             if (secondsSince(reported_) < 0.1) return;
             reported_ = Clock::now();
+            claim_->check();
             report_(progress_);
         };
         const auto classify = [&] {
@@ -371,13 +357,17 @@ class ClassifyRun::Work {
             progress_.done = progress_.total;
             return publish(layers);
         } catch (const Cancelled&) {
-            RunOutcome outcome;
-            outcome.state = progress_.state = RunState::Cancelled;
-            outcome.folder = partial_;
-            outcome.seconds = secondsSince(start_);
-            report_(progress_);
-            return outcome;
+            return cancelled(partial_);
         }
+    }
+
+    RunOutcome cancelled(const fs::path& folder) {
+        RunOutcome outcome;
+        outcome.state = progress_.state = RunState::Cancelled;
+        outcome.folder = folder;
+        outcome.seconds = secondsSince(start_);
+        report_(progress_);
+        return outcome;
     }
 
     RunOutcome publish(const RunLayers& layers) {
@@ -387,18 +377,21 @@ class ClassifyRun::Work {
         record_.state = complete ? RunState::Done : RunState::Cancelled;
         record_.seconds = secondsSince(start_);
         for (const auto& line : image_->source()->damage()) record_.warnings.push_back(line);
+        record_.unreadableParts = damageBefore_ + image_->source()->unreadableParts();
+        if (damageBefore_ > 0)
+            record_.warnings.push_back(std::to_string(damageBefore_) +
+                                       " parts of the image could not be read before this run was "
+                                       "resumed; some may be counted twice");
         for (size_t i = 0; i < results_.size(); ++i)
             if (!results_[i].probabilities.empty())
                 record_.rows.push_back(
                     {record_.plan.contexts[i], results_[i].probabilities, results_[i].meanMass});
-        {
-            const std::lock_guard lock(mutex_);
-            for (auto& line : guardWarnings(record_, colours_, data_.without()))
-                record_.warnings.push_back(std::move(line));
-        }
+        for (auto& line : guardWarnings(record_, colours_, data_.without()))
+            record_.warnings.push_back(std::move(line));
         if (complete && record_.rows.empty())
             throw std::runtime_error(owner_.request_.image +
                                      ": no part of the image could be read");
+        claim_->check();
         writeRunFiles(partial_, record_, layers, *image_);
         RunOutcome outcome;
         outcome.state = record_.state;
@@ -406,9 +399,13 @@ class ClassifyRun::Work {
         outcome.contexts = static_cast<int64_t>(record_.rows.size());
         outcome.seconds = record_.seconds;
         outcome.warnings = record_.warnings;
+        outcome.mostFrequentClass = mostFrequentClass(record_, layers);
+        outcome.unreadableParts = record_.unreadableParts;
         if (complete) {
             journal_.reset();
-            fs::remove(partial_ / "journal");
+            claim_->check();
+            Journal::remove(partial_);
+            fs::remove(partial_ / "settings.json");
             fs::rename(partial_, published_);
             outcome.folder = published_;
         }
@@ -426,24 +423,30 @@ class ClassifyRun::Work {
     Clock::time_point start_;
     RunProgress progress_;
     RunRecord record_;
-    fs::path published_, partial_;
+    fs::path published_, partial_, claimFolder_;
+    std::unique_ptr<RunClaim> claim_;
     std::shared_ptr<const io::ColorSource> image_;
     std::shared_ptr<Classifier> classifier_;
     std::shared_ptr<Stitcher> stitcher_;
     std::unique_ptr<Journal> journal_;
+    std::vector<ContextGroup> groups_;  ///< those that are not answered whole
     std::vector<ContextResult> results_;
     std::vector<bool> finished_;
     int64_t resumed_ = 0;
-    size_t most_ = 0;  ///< contexts at once after memory was short; 0: as planned
+    int64_t damageBefore_ = 0,
+            damageNoted_ = 0;  ///< unreadable parts: before it was resumed; since
+    size_t most_ = 0;          ///< contexts at once after memory was short; 0: as planned
     Clock::time_point reported_;
-    double waited_ = 0;
-    std::mutex mutex_;
-    std::condition_variable_any changed_;
-    std::deque<std::vector<size_t>> waiting_;
-    std::deque<ReadBatch> ready_;
-    size_t inFlight_ = 0;
-    std::exception_ptr failure_;
 };
+
+std::string RunOutcome::stateText() const {
+    std::string text = runStateName(state);
+    if (alreadyThere) text += " before";
+    if (unreadableParts > 0)
+        text += ", " + std::to_string(unreadableParts) +
+                (unreadableParts == 1 ? " part unreadable" : " parts unreadable");
+    return text;
+}
 
 ClassifyRun::ClassifyRun(RunRequest request, std::shared_ptr<io::TileCache> cache,
                          std::shared_ptr<Classifier> classifier)
@@ -474,15 +477,13 @@ void ClassifyRun::setFocus(double x, double y) {
     focusY_ = y;
 }
 
-bool ClassifyRun::snapshot(RunLayers& layers) const {
+std::shared_ptr<const RunLayers> ClassifyRun::snapshot() const {
     std::shared_ptr<Stitcher> stitcher;
     {
         const std::lock_guard lock(mutex_);
         stitcher = stitcher_;
     }
-    if (!stitcher) return false;
-    layers = stitcher->layers();
-    return true;
+    return stitcher ? stitcher->snapshot() : nullptr;
 }
 
 std::shared_ptr<Classifier> ClassifyRun::classifier() const {

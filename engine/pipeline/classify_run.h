@@ -24,6 +24,11 @@ struct RunOutcome {
     int64_t contexts = 0;
     double seconds = 0;
     std::vector<std::string> warnings;
+    std::string mostFrequentClass;  ///< by area; empty where nothing was classified
+    int64_t unreadableParts = 0;    ///< tiles, strips or blocks of the file that gave no pixels
+
+    /// "done", "done before", "done, 4 parts unreadable", "failed" ...
+    std::string stateText() const;
 };
 
 class ClassifyRun {
@@ -42,8 +47,10 @@ class ClassifyRun {
     /// Contexts nearest to this level-0 position come first from now on. Any thread.
     void setFocus(double x, double y);
 
-    /// The layers so far; false before the plan is made. Any thread.
-    bool snapshot(RunLayers& layers) const;
+    /// The layers so far: never changed once given out, the same object as long as nothing is
+    /// answered; null before the plan is made and for whole images. Any thread; may copy rasters,
+    /// so not one that draws.
+    std::shared_ptr<const RunLayers> snapshot() const;
 
     /// The model, once it is open; else null. Any thread.
     std::shared_ptr<Classifier> classifier() const;

@@ -11,9 +11,11 @@
 #include <stdexcept>
 
 #include "engine/nn/machine.h"
+#include "engine/pipeline/class_areas.h"
 #include "engine/pipeline/model_input.h"
 #include "engine/pipeline/overlay.h"
 #include "engine/pipeline/run_folder.h"
+#include "engine/pipeline/run_identity.h"
 #include "engine/pipeline/text_file.h"
 #include "engine/pipeline/tile_files.h"
 
@@ -23,7 +25,7 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-json summaryOf(const RunRecord& record) {
+json summaryOf(const RunRecord& record, const RunLayers& layers) {
     std::vector<int64_t> counts(record.model.classNames.size());
     std::vector<double> mass;
     for (const auto& row : record.rows) {
@@ -34,14 +36,20 @@ json summaryOf(const RunRecord& record) {
         for (size_t k = 0; k < row.meanMass.size(); ++k)
             mass[k] += row.meanMass[k] / static_cast<double>(record.rows.size());
     }
-    const double metres2 = record.plan.strideX * record.plan.umPerPixelX * record.plan.strideY *
-                           record.plan.umPerPixelY * 1e-12;
+    const auto areas = classAreas(layers.classes, record.plan.region, counts.size());
+    const auto fractions = areaFractions(areas);
+    const double metres2 = record.plan.umPerPixelX * record.plan.umPerPixelY * 1e-12;
     json classes = json::array();
     for (size_t i = 0; i < counts.size(); ++i)
         classes.push_back({{"name", record.model.classNames[i]},
                            {"contexts", counts[i]},
-                           {"area_m2", static_cast<double>(counts[i]) * metres2}});
-    return {{"contexts", record.rows.size()}, {"classes", classes}, {"mean_scale_mass", mass}};
+                           {"area_m2", areas[i] * metres2},
+                           {"area_fraction", fractions[i]}});
+    const std::string most = mostFrequentClass(record, layers);
+    return {{"contexts", record.rows.size()},
+            {"classes", classes},
+            {"most_frequent_class", most.empty() ? json() : json(most)},
+            {"mean_scale_mass", mass}};
 }
 
 json wholeJson(const RunRecord& record) {
@@ -103,7 +111,9 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
         {"program",
          {{"name", "AtlasScope"}, {"version", ATLASSCOPE_VERSION}, {"libraries", record.versions}}},
         {"run_id", record.runId},
+        {"results_version", kResultsVersion},
         {"state", runStateName(record.state)},
+        {"unreadable_parts", record.unreadableParts},
         {"source",
          {{"path", r.image},
           {"fingerprint", record.sourceFingerprint},
@@ -124,7 +134,7 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
           {"mask", r.mask},
           {"attention", r.attention},
           {"precision", r.precision},
-          {"batch", r.batch},
+          {"batch", record.contextsAtOnce},
           {"context", r.wholeImage ? "whole" : "model"},
           {"memory_bytes", r.memoryBytes},
           {"threads", r.threads},
@@ -175,12 +185,23 @@ void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers
     writeCsv(dir / "tiles.csv", record, info);
     writeGeoJson(dir / "tiles.geojson", record, info);
     io::writePng(dir / "overlay.png", drawOverlay(image, record, layers));
-    for (const auto& [name, text] :
-         {std::pair{"summary.json", summaryOf(record)}, {"run.json", runJson(record, image)}}) {
+    for (const auto& [name, text] : {std::pair{"summary.json", summaryOf(record, layers)},
+                                     {"run.json", runJson(record, image)}}) {
         TextFile file(dir / name);
         file.out << text.dump(1) << '\n';
         file.finish();
     }
+}
+
+std::vector<double> LoadedRun::areas() const {
+    const auto& shown = layers.contributions.empty() ? layers.classes : layers.evidence;
+    return classAreas(shown, region, classNames.size());
+}
+
+std::string mostFrequentClass(const RunRecord& record, const RunLayers& layers) {
+    const auto& names = record.model.classNames;
+    const int most = largestArea(classAreas(layers.classes, record.plan.region, names.size()));
+    return most < 0 ? std::string() : names[static_cast<size_t>(most)];
 }
 
 int TileRow::best() const {
@@ -352,6 +373,22 @@ RunRequest LoadedRun::sameContexts(RunRequest base) const {
     base.input = input;
     base.wholeImage = whole;
     return base;
+}
+
+RunSummary readRunSummary(const fs::path& dir) try {
+    std::ifstream runFile(dir / "run.json"), summaryFile(dir / "summary.json");
+    if (!runFile || !summaryFile) throw std::runtime_error("run.json or summary.json is missing");
+    const json run = json::parse(runFile), summary = json::parse(summaryFile);
+    RunSummary result;
+    result.unreadableParts = run.value("unreadable_parts", int64_t{0});
+    result.warnings = run.value("warnings", result.warnings);
+    result.contexts = summary.value("contexts", int64_t{0});
+    if (const auto most = summary.find("most_frequent_class");
+        most != summary.end() && most->is_string())
+        result.mostFrequentClass = most->get<std::string>();
+    return result;
+} catch (const std::exception& error) {
+    throw std::runtime_error(dir.string() + ": " + error.what());
 }
 
 std::string runModelName(const fs::path& dir) try {

@@ -42,6 +42,8 @@ struct RunRecord {
     std::string device, versions, startedAt;
     double seconds = 0;
     RunState state = RunState::Done;
+    int contextsAtOnce = 0;       ///< that the network was given
+    int64_t unreadableParts = 0;  ///< of the file
     std::vector<std::string> warnings;
     std::vector<ContextRow> rows;       ///< in plan order
     std::vector<int64_t> tokenSidesPx;  ///< of each scale; empty: those of the model's contexts
@@ -66,6 +68,19 @@ std::filesystem::path runRoot(const std::filesystem::path& out, const std::strin
 /// overlay.png, summary.json and run.json into `dir`. Throws with path and cause.
 void writeRunFiles(const std::filesystem::path& dir, const RunRecord& record,
                    const RunLayers& layers, const io::ColorSource& image);
+
+/// Class that covers the largest area; empty where nothing is classified.
+std::string mostFrequentClass(const RunRecord& record, const RunLayers& layers);
+
+/// What a list of runs says of one, without its rasters.
+struct RunSummary {
+    std::string mostFrequentClass;
+    int64_t unreadableParts = 0;
+    int64_t contexts = 0;
+    std::vector<std::string> warnings;
+};
+/// Reads run.json and summary.json. Throws std::runtime_error with path and cause.
+RunSummary readRunSummary(const std::filesystem::path& dir);
 
 /// A classified context read back: its box in level-0 pixels, cut to the image.
 struct TileRow {
@@ -95,6 +110,10 @@ struct LoadedRun {
     io::Rect region;                     ///< level-0 pixels
     RunLayers layers;
     std::vector<TileRow> tiles;  ///< as in tiles.csv
+
+    /// Level-0 pixels that each class covers, as summary.json and the picture have them; of
+    /// whole-image runs what each place speaks for most.
+    std::vector<double> areas() const;
 
     /// `base` with the model and the parameters that decide on the contexts of this run.
     RunRequest sameContexts(RunRequest base) const;

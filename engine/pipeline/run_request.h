@@ -47,8 +47,8 @@ struct RunProgress {
     double secondsLeft = -1;  ///< below 0: not known yet
     std::string bottleneck;   ///< reading or network
     std::string device;
-    std::string
-        input;  ///< what the network is given, as modelInputLine(); empty before it is known
+    std::string input;       ///< what the network is given (modelInputLine()), once it is known
+    std::string waitingFor;  ///< "host, process 123" that writes the same run just now, or empty
     std::string error;
 };
 

@@ -66,9 +66,9 @@ void MainWindow::refreshLive() {
     if (!job || QString::fromStdString(job->request.image) != path_ || !image_) return;
     const QPointF centre = canvas_->transform().centre();
     runs_->setFocus(centre.x(), centre.y());
-    engine::RunLayers results;
-    if (!runs_->snapshot(results) || look_.classNames.isEmpty()) return;
-    layers_ = makeLayers(results, look_, layers_);
+    const auto results = runs_->snapshot();
+    if (!results || look_.classNames.isEmpty()) return;
+    layers_ = makeLayers(*results, look_, layers_);
     applyLayers();
 }
 

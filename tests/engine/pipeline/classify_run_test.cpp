@@ -83,7 +83,8 @@ TEST(ClassifyRun, AttentionMapsHaveTheirTokensAndSumToOne) {
     for (const char* name : {"classes.tif", "prob.tif", "attention_s0.tif", "mass.tif", "tiles.csv",
                              "tiles.geojson", "overlay.png", "summary.json", "run.json"})
         EXPECT_TRUE(fs::exists(outcome.folder / name)) << name;
-    EXPECT_FALSE(fs::exists(outcome.folder / "journal"));
+    for (const auto& entry : fs::directory_iterator(outcome.folder))
+        EXPECT_FALSE(entry.path().filename().string().starts_with("journal")) << entry.path();
     EXPECT_NE(textOf(outcome.folder / "classes.tif.aux.xml").find("pivots in rows"),
               std::string::npos);
     for (const auto& entry : fs::directory_iterator(outcome.folder))
@@ -111,7 +112,9 @@ TEST(ClassifyRun, ACancelledRunIsKeptAndGoesOn) {
     EXPECT_EQ(first.folder.extension(), ".partial");
     EXPECT_EQ(loadRun(first.folder).state, "cancelled");
     {  // a torn record, as a kill leaves it
-        std::ofstream(first.folder / "journal", std::ios::binary | std::ios::app) << "torn";
+        for (const auto& entry : fs::directory_iterator(first.folder))
+            if (entry.path().filename().string().starts_with("journal-"))
+                std::ofstream(entry.path(), std::ios::binary | std::ios::app) << "torn";
     }
     int64_t start = -1;
     const RunOutcome second = runOf(sceneRequest(folder.path()), {}, [&](const RunProgress& p) {
@@ -220,6 +223,46 @@ TEST(ClassifyRun, LandUseFindsTheBlocksOfTheMosaic) {
     const double recorded =
         record.at("evaluations").at("ucmerced_val").at("accuracy").get<double>();
     EXPECT_NEAR(right / 210.0, recorded, 0.04);
+}
+
+RunRequest corruptRequest(const fs::path& out) {
+    RunRequest request =
+        sceneRequest(out, (test::dataRoot() / "data/corrupt/corrupt_cog.tif").string());
+    request.modelDir = kModels / "landuse";
+    request.resolutionUm = 0.3e6;
+    request.attention = false;
+    request.batch = 1;
+    return request;
+}
+
+TEST(ClassifyRun, SaysHowManyPartsOfTheFileAreUnreadable) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/corrupt/corrupt_cog.tif");
+    const test::TemporaryFolder folder;
+    const RunOutcome outcome = runOf(corruptRequest(folder.path()));
+    ASSERT_EQ(outcome.state, RunState::Done) << outcome.error;
+    EXPECT_GT(outcome.unreadableParts, 0);
+    EXPECT_EQ(outcome.stateText().rfind("done, " + std::to_string(outcome.unreadableParts), 0), 0u)
+        << outcome.stateText();
+    const auto record = nlohmann::json::parse(textOf(outcome.folder / "run.json"));
+    EXPECT_EQ(record["unreadable_parts"], outcome.unreadableParts);
+    const RunOutcome again = runOf(corruptRequest(folder.path()));
+    EXPECT_TRUE(again.alreadyThere);
+    EXPECT_EQ(again.unreadableParts, outcome.unreadableParts);
+}
+
+TEST(ClassifyRun, UnreadablePartsAreNotForgottenWhenARunIsResumed) {
+    ATLAS_REQUIRE_DATA(test::dataRoot() / "data/corrupt/corrupt_cog.tif");
+    const test::TemporaryFolder folder, whole;
+    const int64_t all = runOf(corruptRequest(whole.path())).unreadableParts;
+    std::stop_source stop;
+    const RunOutcome part =
+        runOf(corruptRequest(folder.path()), stop.get_token(), [&](const RunProgress& p) {
+            if (p.done >= p.total - 1 && p.total > 1) stop.request_stop();
+        });
+    ASSERT_EQ(part.state, RunState::Cancelled) << part.error;
+    const RunOutcome resumed = runOf(corruptRequest(folder.path()));
+    ASSERT_EQ(resumed.state, RunState::Done) << resumed.error;
+    EXPECT_GE(resumed.unreadableParts, all);
 }
 
 TEST(FindForeground, LeavesOutTheGlassOfASlide) {

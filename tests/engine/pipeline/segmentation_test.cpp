@@ -117,16 +117,16 @@ TEST(Stitcher, ClassMapsAreAveragedToTheCellsOfThePlan) {
     }
     // Through the journal, as a run that was cancelled and goes on.
     const test::TemporaryFolder folder;
-    { Journal(folder.path() / "journal", {}).append(1, result); }
+    { Journal(folder.path(), "first", {}).append(1, result); }
     int replayed = 0;
-    Journal again(folder.path() / "journal", [&](int64_t index, ContextResult back) {
+    Journal again(folder.path(), "second", [&](int64_t index, const ContextResult& back) {
         EXPECT_EQ(index, 1);
         EXPECT_EQ(back.segments.size(), 2u);
         stitcher.add({1, 0, 8, 0}, back);
         ++replayed;
     });
     ASSERT_EQ(replayed, 1);
-    const auto layers = stitcher.layers();
+    const RunLayers layers = *stitcher.snapshot();
     ASSERT_EQ(layers.classes.width, 8);
     ASSERT_EQ(layers.classes.height, 4);
     EXPECT_TRUE(std::isnan(layers.classes.at(0, 0, 0))) << "the first context is not there yet";
