@@ -9,6 +9,7 @@
 #include "app/places.h"
 #include "engine/bench/benchmark.h"
 #include "io/bench/tile_bench.h"
+#include "io/numbers.h"
 
 namespace atlas::app {
 namespace {
@@ -42,9 +43,9 @@ void addTorchCompile(const std::string& python, nlohmann::json& result, int thre
         r["eager_s"] = times["eager_s"];
         r["compile_ratio"] = times["compile_s"].get<double>() / r["ours_s"].get<double>();
         if (json) continue;
-        std::printf("%-28s torch.compile %.4f s (eager %.4f s): %.2f times ours\n", name.c_str(),
-                    times["compile_s"].get<double>(), times["eager_s"].get<double>(),
-                    r["compile_ratio"].get<double>());
+        io::printText(stdout, "%-28s torch.compile %.4f s (eager %.4f s): %.2f times ours\n",
+                      name.c_str(), times["compile_s"].get<double>(),
+                      times["eager_s"].get<double>(), r["compile_ratio"].get<double>());
         std::fflush(stdout);
     }
 }
@@ -63,7 +64,8 @@ int runBenchTiles(const BenchTilesArguments& arguments) {
                            {"ratio", t.direct / t.openSlide},
                            {"speedup", t.direct / first}});
         if (!arguments.json)
-            std::printf(
+            io::printText(
+                stdout,
                 "%d thread(s): %.0f tiles a second, OpenSlide %.0f: %.2f times; %.2f times one "
                 "thread\n",
                 t.threads, t.direct, t.openSlide, t.direct / t.openSlide, t.direct / first);

@@ -10,6 +10,7 @@
 #include "app/command_line.h"
 #include "app/places.h"
 #include "engine/pipeline/explain.h"
+#include "io/numbers.h"
 #include "io/reader_registry.h"
 
 namespace atlas::app {
@@ -66,7 +67,8 @@ int runBenchProbe(const BenchProbeArguments& arguments) {
     if (arguments.json)
         std::cout << result.dump(2) << "\n";
     else
-        std::printf(
+        io::printText(
+            stdout,
             "%s at %d px, median of %d: probe %.0f ms, contributions %.0f ms, flow %.0f ms\n",
             arguments.model.c_str(), result["patch_px"].get<int>(), arguments.repeats,
             result["probe_ms"].get<double>(), result["contributions_ms"].get<double>(),

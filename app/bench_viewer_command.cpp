@@ -7,6 +7,7 @@
 
 #include "app/command_line.h"
 #include "app/places.h"
+#include "io/numbers.h"
 #include "io/reader_registry.h"
 #include "ui/bench/viewer_bench.h"
 #include "ui/theme.h"
@@ -37,7 +38,8 @@ int runBenchViewer(const BenchViewerArguments& arguments) {
     const auto of = [&](const char* run, const char* what) {
         return result[run].toObject()[what].toDouble();
     };
-    std::printf(
+    io::printText(
+        stdout,
         "first coarse picture %.0f ms, sharp after a jump at most %.0f ms\n"
         "frame times in ms (median, 99 %%, most): cached %.1f %.1f %.1f, tiles %d ms late %.1f "
         "%.1f %.1f\n"

@@ -13,6 +13,7 @@
 #include "engine/pipeline/classify_run.h"
 #include "engine/pipeline/model_input.h"
 #include "engine/pipeline/trust.h"
+#include "io/numbers.h"
 
 namespace atlas::app {
 namespace {
@@ -71,13 +72,13 @@ void printFacts(const engine::RunProgress& p, engine::RunProgress& said) {
 
 void printProgress(const engine::RunProgress& p) {
     if (p.state == engine::RunState::Running && p.fraction >= 0 && isTerminal(stderr)) {
-        std::fprintf(stderr, "\r  %.1f %%, %s, %.1f Mpx/s, %.0f s left   ", 100 * p.fraction,
-                     p.bottleneck.c_str(), p.megapixelsPerSecond, std::max(0.0, p.secondsLeft));
+        io::printText(stderr, "\r  %.1f %%, %s, %.1f Mpx/s, %.0f s left   ", 100 * p.fraction,
+                      p.bottleneck.c_str(), p.megapixelsPerSecond, std::max(0.0, p.secondsLeft));
         return;
     }
     if (p.state != engine::RunState::Running || p.contextsPerSecond <= 0 || !isTerminal(stderr))
         return;
-    std::fprintf(
+    io::printText(
         stderr,
         "\r  %lld of %lld contexts, %.1f a second, %.1f Mpx/s, %.0f s left, waiting for the %s   ",
         static_cast<long long>(p.done), static_cast<long long>(p.total), p.contextsPerSecond,

@@ -9,6 +9,7 @@
 #include "app/places.h"
 #include "engine/training/compare_models.h"
 #include "engine/training/trainer.h"
+#include "io/numbers.h"
 
 namespace atlas::app {
 
@@ -36,17 +37,18 @@ int runCompare(const CompareArguments& arguments) {
     std::printf("\n");
     for (size_t i = 0; i < result.models.size(); ++i) {
         const auto& m = result.models[i];
-        char right[40] = "other classes";
+        std::string right = "other classes";
         if (m.right >= 0 && m.count > 0) {
             const auto interval = engine::wilsonInterval(m.right, m.count);
-            std::snprintf(right, sizeof right, "%.1f %% (%.1f to %.1f)",
-                          100.0 * static_cast<double>(m.right) / static_cast<double>(m.count),
-                          100 * interval[0], 100 * interval[1]);
+            right =
+                io::formatText("%.1f %% (%.1f to %.1f)",
+                               100.0 * static_cast<double>(m.right) / static_cast<double>(m.count),
+                               100 * interval[0], 100 * interval[1]);
         }
-        std::printf("%-20.20s %-12.12s %6lld %22s %12.4f %10.0f", m.name.c_str(),
-                    m.architecture.c_str(), static_cast<long long>(m.patchPx), right,
-                    m.secondsPerMegapixel, static_cast<double>(m.peakBytes) / 1048576);
-        for (double same : result.agreement[i]) std::printf(" %8.1f %%", 100 * same);
+        io::printText(stdout, "%-20.20s %-12.12s %6lld %22s %12.4f %10.0f", m.name.c_str(),
+                      m.architecture.c_str(), static_cast<long long>(m.patchPx), right.c_str(),
+                      m.secondsPerMegapixel, static_cast<double>(m.peakBytes) / 1048576);
+        for (double same : result.agreement[i]) io::printText(stdout, " %8.1f %%", 100 * same);
         std::printf("\n");
     }
     std::printf("The last columns: share of the samples with the same answer.\n");

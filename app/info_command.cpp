@@ -8,6 +8,7 @@
 #include "app/command_line.h"
 #include "app/options.h"
 #include "engine/pipeline/run_request.h"
+#include "io/numbers.h"
 #include "io/reader_registry.h"
 
 namespace atlas::app {
@@ -116,8 +117,8 @@ void print(const json& d) {
     for (const auto& warning : d["warnings"])
         std::printf("  note: %s\n", warning.get<std::string>().c_str());
     if (d.contains("read")) {
-        std::printf("  read: %.1f %% of the pixels hold data\n",
-                    100 * d["read"]["valid_share"].get<double>());
+        io::printText(stdout, "  read: %.1f %% of the pixels hold data\n",
+                      100 * d["read"]["valid_share"].get<double>());
         for (const auto& line : d["read"]["damage"])
             std::printf("  damaged: %s\n", line.get<std::string>().c_str());
         if (d["read"].contains("stopped"))

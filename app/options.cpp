@@ -3,10 +3,12 @@
 
 #include <cstdio>
 #include <stdexcept>
+#include <string_view>
 
 #include "app/memory.h"
 #include "app/places.h"
 #include "engine/pipeline/trust.h"
+#include "io/numbers.h"
 
 namespace atlas::app {
 
@@ -19,17 +21,16 @@ io::AlphaChoice parseAlpha(const std::string& text) {
 
 int64_t parseMemory(const std::string& text) {
     if (text.empty()) return physicalMemory() / 4 * 3;
-    double number = 0;
-    char unit = 0, rest = 0;
-    const int count = std::sscanf(text.c_str(), "%lf%c%c", &number, &unit, &rest);
-    const double factor = unit == 'G'   ? 1073741824.0
-                          : unit == 'M' ? 1048576.0
-                          : unit == 'K' ? 1024.0
+    std::string_view unit = text;
+    const auto number = io::takeTypedNumber(unit);
+    const double factor = unit == "G"   ? 1073741824.0
+                          : unit == "M" ? 1048576.0
+                          : unit == "K" ? 1024.0
                                         : 0;
-    if (count != 2 || factor == 0 || !(number > 0) || number * factor > 1e18)
+    if (!number || factor == 0 || !(*number > 0) || *number * factor > 1e18)
         throw std::invalid_argument("--memory is a number with K, M or G, such as 4G, not \"" +
                                     text + "\"");
-    return static_cast<int64_t>(number * factor);
+    return static_cast<int64_t>(*number * factor);
 }
 
 io::Rect parseRegion(const std::string& text) {

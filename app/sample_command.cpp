@@ -6,6 +6,7 @@
 #include "app/command_line.h"
 #include "app/interrupt.h"
 #include "app/terminal.h"
+#include "io/numbers.h"
 #include "io/synthetic/synthetic_source.h"
 
 namespace atlas::app {
@@ -20,7 +21,7 @@ int runSample(const SampleArguments& arguments) {
         arguments.size, arguments.seed, arguments.out,
         [](double share, void* raw) {
             const auto* c = static_cast<Context*>(raw);
-            if (!c->quiet) std::fprintf(stderr, "\r  %3.0f %%", 100 * share);
+            if (!c->quiet) io::printText(stderr, "\r  %3.0f %%", 100 * share);
             return !c->stop.stop_requested();
         },
         &context);

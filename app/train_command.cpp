@@ -11,6 +11,7 @@
 #include "app/terminal.h"
 #include "engine/nn/classifier.h"
 #include "engine/training/trainer.h"
+#include "io/numbers.h"
 
 namespace atlas::app {
 namespace {
@@ -38,14 +39,13 @@ void printProgress(const engine::TrainingProgress& p, bool json) {
         return;
     }
     if (!epochEnd && !isTerminal(stdout)) return;
-    std::printf(
-        "\repoch %lld/%lld  %lld/%lld  loss %.4f  %s%.1f samples/s  %s left   ",
-        static_cast<long long>(p.epoch), static_cast<long long>(p.epochs),
-        static_cast<long long>(p.step), static_cast<long long>(p.steps), p.loss,
-        p.validationAccuracy >= 0
-            ? ("validation " + std::to_string(p.validationAccuracy).substr(0, 6) + "  ").c_str()
-            : "",
-        p.samplesPerSecond, duration(p.secondsLeft).c_str());
+    io::printText(stdout, "\repoch %lld/%lld  %lld/%lld  loss %.4f  %s%.1f samples/s  %s left   ",
+                  static_cast<long long>(p.epoch), static_cast<long long>(p.epochs),
+                  static_cast<long long>(p.step), static_cast<long long>(p.steps), p.loss,
+                  p.validationAccuracy >= 0
+                      ? ("validation " + io::formatFixed(p.validationAccuracy, 4) + "  ").c_str()
+                      : "",
+                  p.samplesPerSecond, duration(p.secondsLeft).c_str());
     if (epochEnd) std::printf("\n");
     std::fflush(stdout);
 }
@@ -112,19 +112,22 @@ int runEval(const EvalArguments& arguments) {
         return 0;
     }
     const auto interval = engine::wilsonInterval(result.right, result.count);
-    std::printf("%lld samples, %.1f %% right (95 %% interval %.1f to %.1f), %.3f s a sample\n",
-                static_cast<long long>(result.count), 100 * result.accuracy(), 100 * interval[0],
-                100 * interval[1], result.secondsPerSample);
+    io::printText(stdout,
+                  "%lld samples, %.1f %% right (95 %% interval %.1f to %.1f), %.3f s a sample\n",
+                  static_cast<long long>(result.count), 100 * result.accuracy(), 100 * interval[0],
+                  100 * interval[1], result.secondsPerSample);
     if (result.mixedCount)
-        std::printf("%lld more contexts have less than 60 %% of one class; %.1f %% of them right\n",
-                    static_cast<long long>(result.mixedCount),
-                    100.0 * static_cast<double>(result.mixedRight) /
-                        static_cast<double>(result.mixedCount));
+        io::printText(
+            stdout, "%lld more contexts have less than 60 %% of one class; %.1f %% of them right\n",
+            static_cast<long long>(result.mixedCount),
+            100.0 * static_cast<double>(result.mixedRight) /
+                static_cast<double>(result.mixedCount));
     for (size_t i = 0; i < result.classNames.size(); ++i)
-        std::printf("  %-24s %5.1f %%\n", result.classNames[i].c_str(),
-                    100 * result.classAccuracy(i));
+        io::printText(stdout, "  %-24s %5.1f %%\n", result.classNames[i].c_str(),
+                      100 * result.classAccuracy(i));
     if (json.contains("arrangement_only"))
-        std::printf(
+        io::printText(
+            stdout,
             "classes that differ in arrangement alone: %.1f %% (chance %.1f %%); others: %.1f %%\n",
             100 * result.groupAccuracy(true),
             100 * json["arrangement_only"]["chance"].get<double>(),

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <locale>
 
 #include "engine/pipeline/trust.h"
 
@@ -144,6 +145,7 @@ QString RunController::writeSummary(const std::vector<Job>& jobs,
     std::filesystem::create_directories(csv.parent_path(), error);
     const auto temporary = csv.string() + ".tmp";
     std::ofstream file(temporary);
+    file.imbue(std::locale::classic());  // decimal points in every locale
     file << "image,state,contexts,seconds,most_frequent_class,folder,error\n";
     for (const auto& job : jobs) {
         if (!job.ended) continue;

@@ -2,12 +2,25 @@
 // The benchmark where only LibTorch is: engine_bench [--json] [--all] [--seconds S] [--device D]
 // [NAME_PART], and engine_bench --scaling [--json] [--most PX] [--limit S] [NAME_PART] for time and
 // memory against size.
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "engine/bench/benchmark.h"
 #include "engine/bench/scaling.h"
+#include "io/numbers.h"
+
+namespace {
+
+double seconds(const char* text) {
+    const auto value = atlas::io::parseTypedNumber(text);
+    if (value) return *value;
+    std::cerr << "engine_bench: \"" << text << "\" is no number of seconds" << std::endl;
+    std::exit(2);
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
     using namespace atlas::engine;
@@ -20,7 +33,7 @@ int main(int argc, char** argv) {
         else if (std::strcmp(argv[i], "--all") == 0)
             options.all = true;
         else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
-            options.seconds = std::atof(argv[++i]);
+            options.seconds = seconds(argv[++i]);
         else if (std::strcmp(argv[i], "--device") == 0 && i + 1 < argc)
             options.device = argv[++i];
         else if (std::strcmp(argv[i], "--scaling") == 0)
@@ -28,7 +41,7 @@ int main(int argc, char** argv) {
         else if (std::strcmp(argv[i], "--most") == 0 && i + 1 < argc)
             scaling.most = std::atoll(argv[++i]);
         else if (std::strcmp(argv[i], "--limit") == 0 && i + 1 < argc)
-            scaling.limitSeconds = std::atof(argv[++i]);
+            scaling.limitSeconds = seconds(argv[++i]);
         else
             options.filter = argv[i];
     }

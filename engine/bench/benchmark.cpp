@@ -21,6 +21,7 @@
 #include "engine/nn/device.h"
 #include "engine/nn/machine.h"
 #include "engine/nn/precision.h"
+#include "io/numbers.h"
 
 namespace atlas::engine {
 namespace {
@@ -329,19 +330,15 @@ json runBenchmarks(const BenchmarkOptions& options,
 }
 
 std::string benchmarkLine(const json& r) {
-    char line[200];
-    if (r.is_null()) {
-        std::snprintf(line, sizeof line, "%-28s %9s %9s %6s %8s %6s %9s %9s", "name", "ours s",
-                      "plain s", "ratio", "GFLOP/s", "peak", "MiB", "plain MiB");
-    } else {
-        std::snprintf(line, sizeof line, "%-28s %9.4f %9.4f %6.2f %8.1f %5.0f%% %9.1f %9.1f",
-                      r.at("name").get<std::string>().c_str(), r.at("ours_s").get<double>(),
-                      r.at("plain_s").get<double>(), r.at("ratio").get<double>(),
-                      r.at("gflops").get<double>(), 100 * r.at("peak_share").get<double>(),
-                      r.at("peak_bytes").get<double>() / 1048576,
-                      r.at("plain_peak_bytes").get<double>() / 1048576);
-    }
-    return line;
+    if (r.is_null())
+        return io::formatText("%-28s %9s %9s %6s %8s %6s %9s %9s", "name", "ours s", "plain s",
+                              "ratio", "GFLOP/s", "peak", "MiB", "plain MiB");
+    return io::formatText("%-28s %9.4f %9.4f %6.2f %8.1f %5.0f%% %9.1f %9.1f",
+                          r.at("name").get<std::string>().c_str(), r.at("ours_s").get<double>(),
+                          r.at("plain_s").get<double>(), r.at("ratio").get<double>(),
+                          r.at("gflops").get<double>(), 100 * r.at("peak_share").get<double>(),
+                          r.at("peak_bytes").get<double>() / 1048576,
+                          r.at("plain_peak_bytes").get<double>() / 1048576);
 }
 
 std::string compareBenchmarks(const json& before, const json& now) {
@@ -349,15 +346,13 @@ std::string compareBenchmarks(const json& before, const json& now) {
     for (const auto& r : now.at("results"))
         for (const auto& old : before.at("results")) {
             if (old.at("name") != r.at("name")) continue;
-            char line[200];
             // The plain path is the same code in both: it says what the machine did meanwhile.
             const double ours = r.at("ours_s").get<double>() / old.at("ours_s").get<double>();
             const double plain = r.at("plain_s").get<double>() / old.at("plain_s").get<double>();
-            std::snprintf(
-                line, sizeof line, "%-28s ours %+.1f %%, plain %+.1f %%, ratio %.2f -> %.2f\n",
-                r.at("name").get<std::string>().c_str(), 100 * (ours - 1), 100 * (plain - 1),
-                old.at("ratio").get<double>(), r.at("ratio").get<double>());
-            text += line;
+            text += io::formatText("%-28s ours %+.1f %%, plain %+.1f %%, ratio %.2f -> %.2f\n",
+                                   r.at("name").get<std::string>().c_str(), 100 * (ours - 1),
+                                   100 * (plain - 1), old.at("ratio").get<double>(),
+                                   r.at("ratio").get<double>());
         }
     return text.empty() ? "no case is in both files\n" : text;
 }

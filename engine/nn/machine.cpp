@@ -7,6 +7,8 @@
 #include <malloc.h>
 #endif
 
+#include "io/numbers.h"
+
 namespace atlas::engine {
 
 std::string processorName() {
@@ -35,13 +37,9 @@ void forgetPeakMemory() {
 }
 
 std::string memoryText(int64_t bytes) {
-    char text[32];
     const double mebi = static_cast<double>(bytes) / 1048576;
-    if (mebi < 1024)
-        std::snprintf(text, sizeof text, "%.0f MiB", mebi);
-    else
-        std::snprintf(text, sizeof text, "%.1f GiB", mebi / 1024);
-    return text;
+    return mebi < 1024 ? io::formatFixed(mebi, 0) + " MiB"
+                       : io::formatFixed(mebi / 1024, 1) + " GiB";
 }
 
 }  // namespace atlas::engine

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/nn/weight_reader.h"
 
+#include <locale>
 #include <sstream>
 
 #include "engine/nn/model_error.h"
@@ -12,6 +13,7 @@ constexpr size_t kNamesShown = 12;
 
 std::string shapeText(const std::vector<int64_t>& shape) {
     std::ostringstream text;
+    text.imbue(std::locale::classic());  // no separators of thousands
     text << '[';
     for (size_t i = 0; i < shape.size(); ++i) text << (i ? ", " : "") << shape[i];
     text << ']';
@@ -52,6 +54,7 @@ void WeightReader::finish(const std::string& what) const {
         if (!used_.contains(name)) extra.push_back(name);
     if (missing_.empty() && misshaped_.empty() && extra.empty()) return;
     std::ostringstream text;
+    text.imbue(std::locale::classic());  // no separators of thousands
     text << what << ": the weights do not fit the configuration";
     list(text, "missing", missing_);
     list(text, "wrong shape", misshaped_);

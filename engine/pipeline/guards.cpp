@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+
+#include "io/numbers.h"
 
 namespace atlas::engine {
 namespace {
@@ -13,9 +14,7 @@ constexpr double kCoarser = 1.5, kDeviations = 1.5, kSame = 0.02, kEmpty = 0.5;
 constexpr size_t kFewContexts = 8;
 
 std::string percent(double share) {
-    char text[16];
-    std::snprintf(text, sizeof text, "%.0f %%", 100 * share);
-    return text;
+    return io::formatFixed(100 * share, 0) + " %";
 }
 
 }  // namespace
@@ -41,24 +40,20 @@ std::vector<std::string> guardWarnings(const RunRecord& record, const ColourStat
     const double coarser =
         std::max(record.plan.umPerPixelX, record.plan.umPerPixelY) / model.spacingUmPx;
     if (coarser > kCoarser) {
-        char text[200];
-        std::snprintf(text, sizeof text,
-                      "the image's pixels are %.1f times as large as those the model was trained "
-                      "with: detail that it looks for is not there",
-                      coarser);
-        warnings.emplace_back(text);
+        warnings.push_back(io::formatText(
+            "the image's pixels are %.1f times as large as those the model was trained "
+            "with: detail that it looks for is not there",
+            coarser));
     }
     if (colours.count() > 0) {
         double most = 0;
         for (size_t c = 0; c < 3; ++c)
             most = std::max(most, std::abs(colours.mean()[c] - model.mean.at(c)) / model.std.at(c));
         if (most > kDeviations) {
-            char text[200];
-            std::snprintf(text, sizeof text,
-                          "the colours lie %.1f deviations from those the model was trained with: "
-                          "another stain, sensor or band order?",
-                          most);
-            warnings.emplace_back(text);
+            warnings.push_back(io::formatText(
+                "the colours lie %.1f deviations from those the model was trained with: "
+                "another stain, sensor or band order?",
+                most));
         }
     }
     if (record.rows.size() >= kFewContexts) {

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <opencv2/imgproc.hpp>
 
 #include "engine/pipeline/class_areas.h"
+#include "io/numbers.h"
 
 namespace atlas::engine {
 namespace {
@@ -42,11 +42,10 @@ void drawLegend(cv::Mat& canvas, int left, const RunRecord& record,
     if (record.whole && !record.rows.empty()) {
         const auto& p = record.rows[0].probabilities;
         const auto best = static_cast<size_t>(std::max_element(p.begin(), p.end()) - p.begin());
-        char line[96];
-        std::snprintf(line, sizeof line, "whole image: %s, %.1f %%",
-                      record.model.classNames[best].c_str(), 100 * static_cast<double>(p[best]));
         y += kLineHeight;
-        text(line, left + kMargin, 0.45);
+        text("whole image: " + record.model.classNames[best] + ", " +
+                 io::formatFixed(100 * static_cast<double>(p[best]), 1) + " %",
+             left + kMargin, 0.45);
         y += kLineHeight;
         text("what each place speaks for most:", left + kMargin, 0.4);
     }
@@ -57,8 +56,7 @@ void drawLegend(cv::Mat& canvas, int left, const RunRecord& record,
         cv::rectangle(canvas, {left + kMargin, y - 12, 16, 16}, cv::Scalar(c[0], c[1], c[2], 255),
                       cv::FILLED);
         cv::rectangle(canvas, {left + kMargin, y - 12, 16, 16}, cv::Scalar(90, 90, 90, 255), 1);
-        char percent[16];
-        std::snprintf(percent, sizeof percent, "%5.1f %%", 100 * share.fraction);
+        const std::string percent = io::formatText("%5.1f %%", 100 * share.fraction);
         text(record.model.classNames[share.label], left + kMargin + 26, 0.45);
         text(percent, left + kLegendWidth - 70, 0.45);
     }

@@ -2,7 +2,6 @@
 // Writes the files of a run. Formats: interop.md.
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -18,6 +17,7 @@
 #include "engine/pipeline/run_identity.h"
 #include "engine/pipeline/text_file.h"
 #include "engine/pipeline/tile_files.h"
+#include "io/numbers.h"
 
 namespace atlas::engine {
 namespace {
@@ -292,13 +292,15 @@ std::vector<TileRow> readTiles(const fs::path& path, size_t classes, const io::G
     std::getline(file, line);
     for (size_t number = 2; std::getline(file, line); ++number) {
         std::vector<double> values;
-        const char* at = line.c_str();
-        for (char* end = nullptr;; at = end + 1) {
-            values.push_back(std::strtod(at, &end));
-            if (end == at || (*end != ',' && *end != '\0' && *end != '\r'))
+        std::string_view rest = line;
+        for (bool more = true; more;) {
+            const auto value = io::takeNumber(rest);
+            more = rest.starts_with(',');
+            if (!value || !(more || io::isBlank(rest)))
                 throw std::runtime_error("tiles.csv, line " + std::to_string(number) +
                                          ": is no list of numbers");
-            if (*end != ',') break;
+            values.push_back(*value);
+            if (more) rest.remove_prefix(1);
         }
         if (values.size() != 4 + classes)
             throw std::runtime_error("tiles.csv, line " + std::to_string(number) + ": has " +

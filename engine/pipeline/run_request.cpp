@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pipeline/run_request.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <stdexcept>
+#include <string_view>
+
+#include "io/numbers.h"
 
 namespace atlas::engine {
 
@@ -27,21 +29,20 @@ const char* runStateName(RunState state) {
 }
 
 double parseResolution(const std::string& text) {
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    std::string unit = end;
-    while (!unit.empty() && unit.front() == ' ') unit.erase(0, 1);
+    std::string_view unit = text;
+    const auto value = io::takeTypedNumber(unit);
+    unit.remove_prefix(std::min(unit.find_first_not_of(' '), unit.size()));
     double um = 0;
     if (unit == "um" || unit == "\xc2\xb5m" || unit == "\xce\xbcm") um = 1;
     if (unit == "mm") um = 1e3;
     if (unit == "cm") um = 1e4;
     if (unit == "m") um = 1e6;
     if (unit == "km") um = 1e9;
-    if (end == text.c_str() || um == 0 || !(value > 0) || !std::isfinite(value))
+    if (!value || um == 0 || !(*value > 0) || !std::isfinite(*value * um))
         throw std::invalid_argument(
             "resolution \"" + text +
             "\" is not understood: give a number with a unit, such as 0.5um or 0.3m");
-    return value * um;
+    return *value * um;
 }
 
 std::string lengthText(double um, bool ground) {
@@ -61,9 +62,8 @@ std::string lengthText(double um, bool ground) {
         value = um / 1000;
         unit = "mm";
     }
-    char number[32];
-    std::snprintf(number, sizeof number, value >= 100 ? "%.0f" : "%.3g", value);
-    return std::string(number) + " " + unit;
+    return (value >= 100 ? io::formatFixed(value, 0) : io::formatSignificant(value, 3)) + " " +
+           unit;
 }
 
 }  // namespace atlas::engine

@@ -52,11 +52,11 @@ struct RunProgress {
     std::string error;
 };
 
-/// `0.5um`, `0.5 µm`, `0.3m` or `25cm` to micrometres; throws std::invalid_argument with the
-/// reason.
+/// `0.5um`, `0.5 µm`, `0,3m` or `25cm` to micrometres, with a decimal point or comma; throws
+/// std::invalid_argument with the reason.
 double parseResolution(const std::string& text);
 
-/// "0.5 µm", "0.3 m", "1.2 km": a length with sensible digits.
+/// "0.5 µm", "0.3 m", "1.2 km": a length with sensible digits and a point in every locale.
 std::string lengthText(double um, bool ground);
 
 }  // namespace atlas::engine

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <locale>
 #include <stdexcept>
 
 namespace atlas::engine {
@@ -11,7 +12,9 @@ namespace atlas::engine {
 class TextFile {
   public:
     explicit TextFile(std::filesystem::path path)
-        : path_(std::move(path)), temporary_(path_.string() + ".tmp"), out(temporary_) {}
+        : path_(std::move(path)), temporary_(path_.string() + ".tmp"), out(temporary_) {
+        out.imbue(std::locale::classic());  // decimal points in every locale
+    }
     void finish() {
         out.close();
         if (!out)

@@ -11,6 +11,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "io/gdal/gdal_support.h"
+#include "io/numbers.h"
 
 namespace atlas::io {
 namespace {
@@ -65,18 +66,15 @@ void placeOnMap(GDALDatasetH dataset, const GridRaster& raster, const RasterFile
     } else if (options.umPerPixel > 0) {
         const double perCm = 10000 / (options.umPerPixel * raster.cellWidth);
         GDALSetMetadataItem(dataset, "TIFFTAG_RESOLUTIONUNIT", "3", nullptr);
-        GDALSetMetadataItem(dataset, "TIFFTAG_XRESOLUTION", std::to_string(perCm).c_str(), nullptr);
-        GDALSetMetadataItem(dataset, "TIFFTAG_YRESOLUTION", std::to_string(perCm).c_str(), nullptr);
+        GDALSetMetadataItem(dataset, "TIFFTAG_XRESOLUTION", formatNumber(perCm).c_str(), nullptr);
+        GDALSetMetadataItem(dataset, "TIFFTAG_YRESOLUTION", formatNumber(perCm).c_str(), nullptr);
     }
     // Where the grid lies in level-0 pixels, for our own reader and for scripts.
     for (const auto& [name, value] : {std::pair{"ATLAS_X", raster.x},
                                       {"ATLAS_Y", raster.y},
                                       {"ATLAS_CELL_WIDTH", raster.cellWidth},
-                                      {"ATLAS_CELL_HEIGHT", raster.cellHeight}}) {
-        char text[40];
-        std::snprintf(text, sizeof text, "%.17g", value);
-        GDALSetMetadataItem(dataset, name, text, nullptr);
-    }
+                                      {"ATLAS_CELL_HEIGHT", raster.cellHeight}})
+        GDALSetMetadataItem(dataset, name, formatNumber(value).c_str(), nullptr);
 }
 
 Dataset inMemory(const GridRaster& raster, const RasterFileOptions& options) {
@@ -172,7 +170,7 @@ GridRaster readRasterFile(const std::filesystem::path& path) {
                       GDALGetRasterCount(file.get()));
     const auto number = [&](const char* name, double fallback) {
         const char* text = GDALGetMetadataItem(file.get(), name, nullptr);
-        return text ? CPLAtof(text) : fallback;
+        return text ? parseNumber(text).value_or(fallback) : fallback;
     };
     raster.x = number("ATLAS_X", 0);
     raster.y = number("ATLAS_Y", 0);

@@ -5,9 +5,9 @@
 #include <ogr_srs_api.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <numbers>
 
+#include "io/numbers.h"
 #include "io/reader_registry.h"
 
 namespace atlas::io {
@@ -99,12 +99,12 @@ std::optional<Resolution> resolutionOf(GDALDatasetH dataset, const std::optional
     const char* tag = GDALGetMetadataItem(dataset, "TIFFTAG_XRESOLUTION", nullptr);
     const char* unit = GDALGetMetadataItem(dataset, "TIFFTAG_RESOLUTIONUNIT", nullptr);
     if (!tag || !unit) return std::nullopt;
-    const double perUnit = std::strtod(tag, nullptr);
+    const double perUnit = parseNumber(tag).value_or(0);
     const double unitUm = unit[0] == '2' ? 25400 : unit[0] == '3' ? 10000 : 0;
-    if (!(perUnit > 0) || unitUm == 0) return std::nullopt;
+    if (!(perUnit > 0) || !std::isfinite(perUnit) || unitUm == 0) return std::nullopt;
     const double um = unitUm / perUnit;
     if (!isDefaultResolution(um)) return Resolution{um, um, false, "TIFF resolution tags"};
-    warnings.push_back("the resolution tag says " + std::to_string(um) +
+    warnings.push_back("the resolution tag says " + formatSignificant(um, 7) +
                        " um a pixel, which looks like a writer's default: not believed");
     return std::nullopt;
 }

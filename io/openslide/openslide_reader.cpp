@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <mutex>
 #include <set>
 
 #include "io/damage_log.h"
+#include "io/numbers.h"
 #include "io/reader_registry.h"
 #include "io/tiff/direct_tiff.h"
 
@@ -35,10 +35,11 @@ std::string property(openslide_t* slide, const char* name) {
     return value ? value : "";
 }
 
+/// Of a property; 0 where it is missing, no number, or beyond every size and resolution.
 double number(const std::string& text) {
-    char* end = nullptr;
-    const double value = std::strtod(text.c_str(), &end);
-    return end != text.c_str() ? value : 0;
+    constexpr double kMost = 1e15;
+    const double value = parseNumber(text).value_or(0);
+    return std::abs(value) < kMost ? value : 0;
 }
 
 class OpenSlideSource : public ImageSource {
@@ -175,7 +176,7 @@ class OpenSlideSource : public ImageSource {
         if (mppX > 0 && mppY > 0) {
             if (isDefaultResolution(mppX) || isDefaultResolution(mppY))
                 info_.warnings.push_back(
-                    "the resolution tag says " + std::to_string(mppX) +
+                    "the resolution tag says " + formatSignificant(mppX, 7) +
                     " um a pixel, which looks like a writer's default: not believed");
             else
                 info_.resolution = Resolution{mppX, mppY, false, "openslide.mpp"};
