@@ -3,6 +3,7 @@
 
 #include <torch/version.h>
 
+#include <clocale>
 #include <cmath>
 #include <thread>
 
@@ -14,6 +15,7 @@
 #include "engine/nn/device.h"
 #include "engine/nn/machine.h"
 #include "io/color_source.h"
+#include "io/numbers.h"
 #include "io/reader_registry.h"
 
 namespace atlas::app {
@@ -49,6 +51,16 @@ std::string checkClassification() {
     if (std::abs(sum - 1) > 1e-3f || std::abs(mass - 1) > 1e-3f)
         throw std::runtime_error("probabilities or attention do not sum to 1");
     return classifier->deviceReason() + ", " + classifier->versions();
+}
+
+/// The locale, and that numbers are written with a point under it.
+std::string checkNumbers() {
+    if (io::parseNumber(io::formatNumber(0.5)) != 0.5 || io::parseTypedNumber("0,5") != 0.5 ||
+        io::formatFixed(0.5, 1) != "0.5" || io::formatText("%.1f", 0.5) != "0.5")
+        throw std::runtime_error("0.5 is not written and read as 0.5");
+    const char* name = std::setlocale(LC_NUMERIC, nullptr);
+    return std::string("locale ") + (name ? name : "unknown") + ", whose decimals follow \"" +
+           std::localeconv()->decimal_point + "\"; in files they follow a point";
 }
 
 Finding found(const char* name, const std::function<std::string()>& check) {
@@ -97,8 +109,8 @@ std::vector<Finding> facts() {
 }
 
 std::vector<Finding> selfTest() {
-    return {found("readers", checkReaders), found("models", checkModels),
-            found("classification", checkClassification)};
+    return {found("readers", checkReaders), found("numbers", checkNumbers),
+            found("models", checkModels), found("classification", checkClassification)};
 }
 
 }  // namespace atlas::app

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program: parses the command line and calls one subcommand; without one it opens the window.
 #include <CLI/CLI.hpp>
+#include <clocale>
 #include <iostream>
 
 #include "app/command_line.h"
 #include "app/memory.h"
+#include "io/numbers.h"
 
 namespace {
 
@@ -41,6 +43,17 @@ void addEngineOptions(CLI::App& command, EngineArguments& engine) {
         ->check(CLI::Range(0, 1024));
 }
 
+/// A number with a decimal point or a decimal comma, in every locale.
+CLI::Option* addNumberOption(CLI::App& command, const std::string& name, double& value,
+                             const std::string& what) {
+    const auto set = [name, &value](const std::string& text) {
+        const auto number = atlas::io::parseTypedNumber(text);
+        if (!number) throw CLI::ValidationError(name, "\"" + text + "\" is not a number");
+        value = *number;
+    };
+    return command.add_option_function<std::string>(name, set, what)->type_name("NUMBER");
+}
+
 void addMemoryOption(CLI::App& command, EngineArguments& engine,
                      const std::string& what =
                          "What a whole-image run may take, e.g. 4G; more goes to a scratch file") {
@@ -67,8 +80,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     classify->add_option("--out", a.classify.out, "Folder for the results")->required();
     classify->add_option("--resolution", a.classify.resolution,
                          "Size of a pixel where the image does not say it: 0.5um, 0.3m");
-    classify->add_option("--overlap", a.classify.overlap,
-                         "Share of a context's side that neighbours share, 0 to 0.9");
+    addNumberOption(*classify, "--overlap", a.classify.overlap,
+                    "Share of a context's side that neighbours share, 0 to 0.9");
     classify->add_option("--region", a.classify.region, "X,Y,WIDTH,HEIGHT in pixels");
     addEngineOptions(*classify, a.classify.engine);
     addMemoryOption(*classify, a.classify.engine);
@@ -94,7 +107,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
 
     auto* bench = app.add_subcommand("bench", "Time each operation against plain LibTorch");
     bench->add_option("filter", a.bench.filter, "Part of a benchmark's name");
-    bench->add_option("--seconds", a.bench.seconds, "Of measuring each side of a case, about");
+    addNumberOption(*bench, "--seconds", a.bench.seconds,
+                    "Of measuring each side of a case, about");
     bench->add_option("--device", a.bench.device, "cpu, or what a GPU does: cuda, cuda:N")
         ->capture_default_str();
     bench->add_option("--threads", a.bench.threads, "Threads; 0: all cores")
@@ -108,7 +122,7 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
 
     auto* tiles = app.add_subcommand("bench-tiles", "Tiles a second of a slide against OpenSlide");
     tiles->add_option("image", a.benchTiles.image, "Tiled TIFF, e.g. SVS")->required();
-    tiles->add_option("--seconds", a.benchTiles.seconds, "Of measuring, about");
+    addNumberOption(*tiles, "--seconds", a.benchTiles.seconds, "Of measuring, about");
     tiles->add_flag("--json", a.benchTiles.json, "Print JSON");
     onCall(tiles, a.benchTiles, runBenchTiles, code);
 
@@ -187,6 +201,9 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    // As QApplication does: commands and window run under the same locale, the user's. No number in
+    // a file or an option depends on it.
+    std::setlocale(LC_ALL, "");
     // A benchmark measures memory: nothing may be kept back from the system there.
     if (argc < 2 || std::string(argv[1]) != "bench") keepLargeBlocks();
     CLI::App app{

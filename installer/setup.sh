@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets AtlasScope up on Debian 12 and runs it.
-#   installer/setup.sh deps            packages and, into .venv, LibTorch and OpenSlide
+#   installer/setup.sh deps            packages, a locale for tests and, into .venv, LibTorch and OpenSlide
 #   installer/setup.sh build           the program, into build/release
 #   installer/setup.sh run [ARGS]      deps and build, then the program; without ARGS the sample
 #   installer/setup.sh test            deps, a build with tests, and ctest
@@ -17,10 +17,13 @@ packages=(
   qt6-base-dev libqt6opengl6-dev libgl1-mesa-dri libgl-dev libegl-dev fonts-dejavu-core
   libopenslide-dev libgdal-dev gdal-bin libopencv-dev libzip-dev libssl-dev
   libtiff-dev libjpeg62-turbo-dev libopenjp2-7-dev libproj-dev qt6-svg-dev
-  libcli11-dev nlohmann-json3-dev libgtest-dev googletest xvfb xauth
+  libcli11-dev nlohmann-json3-dev libgtest-dev googletest xvfb xauth locales
 )
+comma_locale=de_DE  # tests run under it, in UTF-8: its numbers have a decimal comma
 
 say() { printf '\n== %s\n' "$*"; }
+
+as_root() { if [[ $(id -u) -eq 0 ]]; then "$@"; else sudo "$@"; fi; }
 
 apt_deps() {
   local missing=()
@@ -29,10 +32,14 @@ apt_deps() {
   done
   [[ ${#missing[@]} -eq 0 ]] && return
   say "Installing ${#missing[@]} Debian packages: ${missing[*]}"
-  local sudo=
-  [[ $(id -u) -eq 0 ]] || sudo=sudo
-  $sudo apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+locale_deps() {  # into the system's archive
+  locale -a | grep -ix "$comma_locale\.utf-\?8" >/dev/null && return
+  say "Making the locale $comma_locale.UTF-8, which tests run under"
+  as_root localedef -i "$comma_locale" -f UTF-8 "$comma_locale.UTF-8"
 }
 
 venv_deps() {
@@ -56,7 +63,7 @@ venv_deps() {
   touch "$stamp"
 }
 
-deps() { apt_deps; venv_deps; }
+deps() { apt_deps; locale_deps; venv_deps; }
 
 build() {  # preset
   cd "$root"
