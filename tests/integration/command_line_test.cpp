@@ -74,6 +74,26 @@ TEST(CommandLine, OneBadImageShowsInTheExitCodeAndStopsNothing) {
     EXPECT_EQ(runs[1]["state"], "done");
 }
 
+/// Two processes, started together: `call` waits for its shell, the shell for both.
+TEST(CommandLine, TwoProcessesThatWantTheSameRunEndWithOne) {
+    const test::TemporaryFolder folder;
+    const std::string out = (folder.path() / "out").string();
+    const std::string classify =
+        "classify --json --model scenes --overlap 0.5 --out " + out + " synthetic:size=4096,seed=4";
+    const std::string other = (folder.path() / "other.json").string();
+    const std::string program = std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope ";
+    const Result first = call(classify + " & " + program + classify + " >" + other + "; wait $!");
+    ASSERT_EQ(first.code, 0) << first.out;
+    const auto one = nlohmann::json::parse(first.out)[0];
+    const auto two = nlohmann::json::parse(std::ifstream(other))[0];
+    EXPECT_EQ(one["state"], "done") << one;
+    EXPECT_EQ(two["state"], "done") << two;
+    EXPECT_EQ(one["folder"], two["folder"]);
+    EXPECT_EQ(one["contexts"], 49);
+    EXPECT_EQ(two["contexts"], 49);
+    EXPECT_NE(one["already_there"], two["already_there"]);
+}
+
 TEST(CommandLine, AWholeImageStaysWithinItsMemory) {
     const test::TemporaryFolder folder;
     const Result r = call(
