@@ -99,12 +99,8 @@ int runBench(const BenchArguments& arguments) {
     if (arguments.json)
         std::cout << result.dump(1) << std::endl;
     else
-        std::cout << "\nours: this program; plain: LibTorch in the manner of the original; peak: "
-                     "share of "
-                  << static_cast<int>(result["machine"]["matmul_gflops"].get<double>())
-                  << " GFLOP/s, what a large matrix product reaches here ("
-                  << result["machine"]["processor"].get<std::string>() << ", "
-                  << result["machine"]["threads"] << " threads)" << std::endl;
+        std::cout << "\nours: this program; plain: LibTorch in the manner of the original; "
+                  << engine::benchmarkFooter(result["machine"]) << std::endl;
     if (!before.is_null()) std::cerr << engine::compareBenchmarks(before, result);
     return 0;
 }

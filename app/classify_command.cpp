@@ -85,6 +85,41 @@ void printProgress(const engine::RunProgress& p) {
         p.megapixelsPerSecond, p.secondsLeft, p.bottleneck.c_str());
 }
 
+/// What speaks against a run, before it begins. Returns the texts.
+std::vector<std::string> printFindings(const std::vector<engine::Finding>& findings) {
+    std::vector<std::string> texts;
+    for (const auto& finding : findings) {
+        texts.push_back(finding.text());
+        std::cerr << (finding.severity == engine::Severity::Note ? "  note: " : "  warning: ")
+                  << texts.back() << std::endl;
+    }
+    return texts;
+}
+
+nlohmann::json findingsJson(const std::vector<engine::Finding>& findings) {
+    nlohmann::json list = nlohmann::json::array();
+    for (const auto& finding : findings)
+        list.push_back({{"code", finding.code},
+                        {"severity", engine::severityName(finding.severity)},
+                        {"text", finding.text()}});
+    return list;
+}
+
+/// Several images: a line each, with the codes of what speaks against it.
+void printTable(const nlohmann::json& summary) {
+    std::cout << "\nstate       contexts  warnings                      image" << std::endl;
+    for (const auto& row : summary) {
+        std::string codes;
+        for (const auto& finding : row["findings"])
+            if (finding["severity"] != "note")
+                codes += (codes.empty() ? "" : " ") + finding["code"].get<std::string>();
+        io::printText(stdout, "%-10s %9lld  %-28s  %s\n", row["state"].get<std::string>().c_str(),
+                      row["contexts"].get<long long>(), codes.empty() ? "-" : codes.c_str(),
+                      row["image"].get<std::string>().c_str());
+    }
+    std::fflush(stdout);
+}
+
 }  // namespace
 
 int runClassify(const ClassifyArguments& arguments) {
@@ -115,10 +150,13 @@ int runClassify(const ClassifyArguments& arguments) {
         request.image = image;
         engine::ClassifyRun run(request, cache, classifier);
         if (!arguments.json) std::cerr << image << std::endl;
-        engine::RunProgress said;
+        engine::RunProgress facts;
+        std::vector<std::string> said;
         const auto outcome = run.run(stop, [&](const engine::RunProgress& p) {
             if (arguments.json) return;
-            printFacts(p, said);
+            printFacts(p, facts);
+            if (p.state == engine::RunState::Running && said.empty())
+                said = printFindings(p.findings);
             printProgress(p);
         });
         const bool good = outcome.state == engine::RunState::Done;
@@ -132,18 +170,23 @@ int runClassify(const ClassifyArguments& arguments) {
                            {"already_there", outcome.alreadyThere},
                            {"most_frequent_class", outcome.mostFrequentClass},
                            {"unreadable_parts", outcome.unreadableParts},
-                           {"warnings", outcome.warnings}});
+                           {"warnings", outcome.warnings},
+                           {"findings", findingsJson(outcome.findings)}});
         if (arguments.json) continue;
         if (isTerminal(stderr)) std::cerr << '\r';
         if (!outcome.error.empty()) std::cerr << "atlasscope: " << outcome.error << std::endl;
         for (const auto& warning : outcome.warnings)
-            std::cerr << "  note: " << warning << std::endl;
+            if (std::find(said.begin(), said.end(), warning) == said.end())
+                std::cerr << "  note: " << warning << std::endl;
         if (!outcome.folder.empty())
             std::cout << outcome.stateText() << ": " << outcome.folder.string()
                       << "\n  overlay picture: " << (outcome.folder / "overlay.png").string()
                       << std::endl;
     }
-    if (arguments.json) std::cout << summary.dump(1) << std::endl;
+    if (arguments.json)
+        std::cout << summary.dump(1) << std::endl;
+    else if (summary.size() > 1)
+        printTable(summary);
     return failures || stop.stop_requested() ? 1 : 0;
 }
 

@@ -89,6 +89,7 @@ struct EvalArguments {
     std::string data, model, record;
     EngineArguments engine;
     long long size = 0;
+    bool recordPictures = false;  ///< measures the pictures instead of the accuracy
     bool trustModel = false, json = false;
 };
 int runEval(const EvalArguments& arguments);

@@ -172,6 +172,11 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
                     "What the program may take, e.g. 4G: so many contexts at once");
     eval->add_option("--record", a.eval.record,
                      "Write the result under this name into the model's training record");
+    eval->add_flag(
+        "--record-pictures", a.eval.recordPictures,
+        "Measure the colours and the texture of the data, which are what the model was "
+        "trained on, and write them into its config.json: runs then warn where a picture "
+        "is unlike them");
     eval->add_flag("--trust-model", a.eval.trustModel, "As for classify");
     eval->add_flag("--json", a.eval.json, "Print JSON");
     onCall(eval, a.eval, runEval, code);

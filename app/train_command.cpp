@@ -11,6 +11,7 @@
 #include "app/terminal.h"
 #include "engine/nn/classifier.h"
 #include "engine/training/trainer.h"
+#include "engine/training/training_pictures.h"
 #include "io/numbers.h"
 
 namespace atlas::app {
@@ -55,6 +56,29 @@ int64_t memoryOf(const EngineArguments& engine) {
     return engine.memory.empty() ? 0 : parseMemory(engine.memory);
 }
 
+int runRecordPictures(const EvalArguments& arguments) {
+    const auto modelDir = findModel(arguments.model);
+    const auto model = engine::loadModelConfig(modelDir);
+    const auto data = engine::openDataset(arguments.data, model.patchSizePx);
+    const auto pictures = engine::measurePictures(*data, model.patchSizePx, interruptToken());
+    if (!pictures) {
+        if (interruptToken().stop_requested()) return 130;
+        throw std::runtime_error(arguments.data +
+                                 ": there are too few pictures to measure what "
+                                 "they look like; at least " +
+                                 std::to_string(engine::PictureReference::kLeastSquares) +
+                                 " squares of " + std::to_string(engine::kPictureSquarePx) +
+                                 " pixels are needed");
+    }
+    engine::recordPictures(modelDir, *pictures);
+    if (arguments.json)
+        std::cout << pictures->toJson().dump(1) << std::endl;
+    else
+        std::cout << (modelDir / "config.json").string() << " now records what the pictures of "
+                  << arguments.data << " look like" << std::endl;
+    return 0;
+}
+
 }  // namespace
 
 int runTrain(const TrainArguments& arguments) {
@@ -80,6 +104,7 @@ int runTrain(const TrainArguments& arguments) {
 }
 
 int runEval(const EvalArguments& arguments) {
+    if (arguments.recordPictures) return runRecordPictures(arguments);
     engine::setThreads(arguments.engine.threads);
     const auto modelDir = findModel(arguments.model);
     const auto model = engine::loadModelConfig(modelDir);

@@ -146,14 +146,15 @@ QString RunController::writeSummary(const std::vector<Job>& jobs,
     const auto temporary = csv.string() + ".tmp";
     std::ofstream file(temporary);
     file.imbue(std::locale::classic());  // decimal points in every locale
-    file << "image,state,contexts,seconds,most_frequent_class,folder,error\n";
+    file << "image,state,contexts,seconds,most_frequent_class,folder,error,warnings\n";
     for (const auto& job : jobs) {
         if (!job.ended) continue;
         const auto& o = job.outcome;
         file << quoted(job.request.image) << ',' << engine::runStateName(o.state) << ','
              << o.contexts << ',' << o.seconds << ','
              << quoted(o.folder.empty() ? "" : commonestClass(o.folder)) << ','
-             << quoted(o.folder.string()) << ',' << quoted(o.error) << '\n';
+             << quoted(o.folder.string()) << ',' << quoted(o.error) << ','
+             << quoted(engine::findingCodes(o.findings)) << '\n';
     }
     file.close();
     if (file) std::filesystem::rename(temporary, csv, error);

@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
         if (json)
             std::cout << result.dump(1) << std::endl;
         else
-            std::cout << result.at("machine").dump() << std::endl;
+            std::cout << benchmarkFooter(result.at("machine")) << std::endl;
     } catch (const std::exception& error) {
         std::cerr << "engine_bench: " << error.what() << std::endl;
         return 1;

@@ -95,25 +95,31 @@ void addNetwork(BenchmarkCases& cases, const std::string& label, const AtlasConf
                 const auto n = get();
                 n->rounded();  // made before memory is counted
                 const at::Tensor x = at::randn({1, 3, side, side});
-                return BenchmarkCase{"atlas_" + label + "_bf16" + tail, cost.total(),
+                return BenchmarkCase{"atlas_" + label + "_bf16" + tail,
+                                     cost.total(),
                                      pixelBytes + weightBytes(),
                                      [=] { n->rounded().run(x, {}, {}); },
                                      [=] {
                                          const Autocast autocast(true, at::kCPU);
                                          n->plain.forward(x);
-                                     }};
+                                     },
+                                     0,
+                                     true};
             });
             cases.add("atlas_" + label + "_blocks_bf16" + tail, true, [=] {
                 const auto n = get();
                 n->rounded();
                 const at::Tensor x = at::randn({1, tokens, tokens, config.dim});
-                return BenchmarkCase{"atlas_" + label + "_blocks_bf16" + tail, cost.blocks(),
+                return BenchmarkCase{"atlas_" + label + "_blocks_bf16" + tail,
+                                     cost.blocks(),
                                      tokenBytes + weightBytes(),
                                      [=] { n->rounded().runTokens(x, {}, {}); },
                                      [=] {
                                          const Autocast autocast(true, at::kCPU);
                                          n->plain.blocks(x);
-                                     }};
+                                     },
+                                     0,
+                                     true};
             });
         }
         cases.add("atlas_" + label + "_blocks" + tail, large, [=] {
@@ -325,20 +331,43 @@ json runBenchmarks(const BenchmarkOptions& options,
               {"kernels", cpuKernels().name},
               {"libtorch", TORCH_VERSION},
               {"device", where.reason},
+              {"multiply_add", where.device.is_cpu() ? multiplyAddPeak(0.25) : json::object()},
               {"matmul_gflops", matrixPeak(0.25, where.device)}}},
             {"results", results}};
 }
 
 std::string benchmarkLine(const json& r) {
     if (r.is_null())
-        return io::formatText("%-28s %9s %9s %6s %8s %6s %9s %9s", "name", "ours s", "plain s",
-                              "ratio", "GFLOP/s", "peak", "MiB", "plain MiB");
-    return io::formatText("%-28s %9.4f %9.4f %6.2f %8.1f %5.0f%% %9.1f %9.1f",
+        return io::formatText("%-28s %9s %9s %6s %8s %6s %7s %9s %9s", "name", "ours s", "plain s",
+                              "ratio", "GFLOP/s", "peak", "matmul", "MiB", "plain MiB");
+    const auto percent = [&](const char* key) {
+        return r.at(key).is_null() ? std::string("-")
+                                   : io::formatFixed(100 * r.at(key).get<double>(), 0) + "%";
+    };
+    return io::formatText("%-28s %9.4f %9.4f %6.2f %8.1f %6s %7s %9.1f %9.1f",
                           r.at("name").get<std::string>().c_str(), r.at("ours_s").get<double>(),
                           r.at("plain_s").get<double>(), r.at("ratio").get<double>(),
-                          r.at("gflops").get<double>(), 100 * r.at("peak_share").get<double>(),
+                          r.at("gflops").get<double>(), percent("peak_share").c_str(),
+                          percent("matmul_share").c_str(),
                           r.at("peak_bytes").get<double>() / 1048576,
                           r.at("plain_peak_bytes").get<double>() / 1048576);
+}
+
+std::string benchmarkFooter(const json& machine) {
+    std::string text = "peak: share of the processor's multiply-add peak";
+    if (machine.at("multiply_add").empty()) text += " (not measured on this device)";
+    const char* before = ", ";
+    for (const auto& [type, peak] : machine.at("multiply_add").items()) {
+        text += before + io::formatFixed(peak.at("gflops").get<double>(), 0) + " GFLOP/s in " +
+                type + " (" + peak.at("instructions").get<std::string>() + ")";
+        before = " and ";
+    }
+    return text + "; matmul: share of LibTorch's matrix product, " +
+           io::formatFixed(machine.at("matmul_gflops").get<double>(), 0) + " GFLOP/s (" +
+           machine.at("processor").get<std::string>() + ", " +
+           std::to_string(machine.at("threads").get<int>()) +
+           " threads). Winograd convolutions need fewer multiplications than are counted and can "
+           "pass 100 %.";
 }
 
 std::string compareBenchmarks(const json& before, const json& now) {

@@ -2,6 +2,7 @@
 #include "engine/bench/benchmark_case.h"
 
 #include <ATen/DeviceAccelerator.h>
+#include <ATen/Parallel.h>
 #include <ATen/ops/randn.h>
 
 #include <chrono>
@@ -9,6 +10,7 @@
 #include <optional>
 
 #include "engine/bench/memory_probe.h"
+#include "engine/kernels/cpu/peak.h"
 
 namespace atlas::engine {
 namespace {
@@ -63,6 +65,29 @@ class MatrixPeak {
     double best_ = 0, spent_ = 0;
 };
 
+/// The processor's multiply-add peak, measured again and again beside what is compared with it.
+class MultiplyAddPeak {
+  public:
+    MultiplyAddPeak(bool bf16, const at::Device& device) : bf16_(bf16), known_(device.is_cpu()) {
+        measure();
+    }
+    void measure() {
+        if (!known_) return;
+        const ProcessorPeak now = measurePeak(bf16_, at::get_num_threads(), kSeconds);
+        if (now.gflops > best_.gflops) best_ = now;
+    }
+    /// Null of a device other than the processor.
+    json shareOf(double gflops) const {
+        return best_.gflops > 0 ? json(gflops / best_.gflops) : json();
+    }
+    const ProcessorPeak& best() const { return best_; }
+
+  private:
+    static constexpr double kSeconds = 0.03;  // for each kind of instruction
+    bool bf16_, known_;
+    ProcessorPeak best_;
+};
+
 /// Largest memory on top of what was there before: of the process, or of the device.
 class PeakMemory {
   public:
@@ -92,6 +117,16 @@ double matrixPeak(double seconds, const at::Device& device) {
     return MatrixPeak(seconds, device).measure();
 }
 
+json multiplyAddPeak(double seconds) {
+    json peaks = json::object();
+    for (const bool bf16 : {false, true})
+        if (const ProcessorPeak peak = measurePeak(bf16, at::get_num_threads(), seconds);
+            peak.gflops > 0)
+            peaks[bf16 ? "bfloat16" : "float32"] = {{"gflops", peak.gflops},
+                                                    {"instructions", peak.name}};
+    return peaks;
+}
+
 json measureCase(const BenchmarkCase& c, double seconds, const at::Device& device) {
     json result{{"name", c.name}};
     // The first calls tell the memory: everything that they keep is theirs.
@@ -108,6 +143,7 @@ json measureCase(const BenchmarkCase& c, double seconds, const at::Device& devic
         peak = probe.peak();
     }
     MatrixPeak machine(ours, device);
+    MultiplyAddPeak units(c.bf16, device);
     double power = machine.measure(), spent = 0;
     // Interleaved, so that a slow minute of the machine falls on both.
     for (int round = 0; round < 200 && (round < 2 || spent < 2 * seconds); ++round) {
@@ -116,7 +152,9 @@ json measureCase(const BenchmarkCase& c, double seconds, const at::Device& devic
         plain = std::min(plain, p);
         ours = std::min(ours, o);
         spent += p + o;
-        if (machine.spent() < spent) power = machine.measure();
+        if (machine.spent() >= spent) continue;
+        power = machine.measure();
+        units.measure();
     }
     result["ours_s"] = ours;
     result["plain_s"] = plain;
@@ -124,8 +162,12 @@ json measureCase(const BenchmarkCase& c, double seconds, const at::Device& devic
     result["gflop"] = c.flops / 1e9;
     result["gflops"] = c.flops / ours / 1e9;
     result["bytes"] = c.bytes;
-    result["peak_share"] = c.flops / ours / 1e9 / power;
-    result["plain_peak_share"] = c.flops / plain / 1e9 / power;
+    result["peak_share"] = units.shareOf(c.flops / ours / 1e9);
+    result["plain_peak_share"] = units.shareOf(c.flops / plain / 1e9);
+    result["peak_gflops"] = units.best().gflops;
+    result["peak_instructions"] = units.best().name;
+    result["matmul_share"] = c.flops / ours / 1e9 / power;
+    result["plain_matmul_share"] = c.flops / plain / 1e9 / power;
     result["matmul_gflops"] = power;
     if (c.images > 0) result["images_s"] = static_cast<double>(c.images) / ours;
     result["peak_bytes"] = peak;

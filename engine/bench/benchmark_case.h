@@ -18,6 +18,7 @@ struct BenchmarkCase {
     double bytes = 0;  ///< inputs, outputs and weights, each once
     std::function<void()> ours, plain;
     int64_t images = 0;  ///< of a call; 0: not a matter of images
+    bool bf16 = false;   ///< on the processor: `ours` multiplies bfloat16
 };
 
 /// Cases by name, each made when its turn comes.
@@ -40,6 +41,10 @@ class BenchmarkCases {
 /// GFLOP/s of a large square matrix product there, in float32 on the processor and in bfloat16 on a
 /// GPU, for about `seconds`.
 double matrixPeak(double seconds, const at::Device& device);
+
+/// {"float32": {"gflops", "instructions"}, "bfloat16": ...}: what the processor's multiply-add
+/// units reach on all threads, whoever programs them; without those that it lacks.
+nlohmann::json multiplyAddPeak(double seconds);
 
 /// As a result of runBenchmarks().
 nlohmann::json measureCase(const BenchmarkCase& c, double seconds, const at::Device& device);

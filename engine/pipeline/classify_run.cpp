@@ -19,6 +19,7 @@
 #include "engine/pipeline/run_claim.h"
 #include "engine/pipeline/run_identity.h"
 #include "engine/pipeline/run_settings.h"
+#include "engine/pipeline/suitability.h"
 #include "engine/pipeline/whole_run.h"
 
 namespace atlas::engine {
@@ -98,6 +99,8 @@ class ClassifyRun::Work {
         record_.request = owner_.request_;
         record_.model = classifier_->config();
         record_.plan = planRun(*image_, record_.model, owner_.request_);
+        record_.findings = suitability(*image_, record_.model, owner_.request_);
+        progress_.findings = record_.findings;
         record_.device = classifier_->deviceReason();
         record_.versions = image_->info().reader + ", " + classifier_->versions();
         record_.startedAt = timeNow();
@@ -127,6 +130,7 @@ class ClassifyRun::Work {
         outcome.mostFrequentClass = summary.mostFrequentClass;
         outcome.unreadableParts = summary.unreadableParts;
         outcome.warnings = summary.warnings;
+        outcome.findings = record_.findings;
         progress_.state = RunState::Done;
         report_(progress_);
         return outcome;
@@ -209,7 +213,6 @@ class ClassifyRun::Work {
     /// For the guards.
     void notice(const ReadGroup& read) {
         for (size_t i = 0; i < read.pixels.size(); ++i) {
-            colours_.add(read.pixels[i]);
             data_.add(image_->info(), boxOf(read.group.first + i), read.pixels[i]);
         }
     }
@@ -386,7 +389,8 @@ class ClassifyRun::Work {
             if (!results_[i].probabilities.empty())
                 record_.rows.push_back(
                     {record_.plan.contexts[i], results_[i].probabilities, results_[i].meanMass});
-        for (auto& line : guardWarnings(record_, colours_, data_.without()))
+        mergeFindings(record_.findings, guardFindings(record_, data_.without()));
+        for (auto& line : warningTexts(record_.findings))
             record_.warnings.push_back(std::move(line));
         if (complete && record_.rows.empty())
             throw std::runtime_error(owner_.request_.image +
@@ -401,6 +405,7 @@ class ClassifyRun::Work {
         outcome.warnings = record_.warnings;
         outcome.mostFrequentClass = mostFrequentClass(record_, layers);
         outcome.unreadableParts = record_.unreadableParts;
+        outcome.findings = record_.findings;
         if (complete) {
             journal_.reset();
             claim_->check();
@@ -415,7 +420,6 @@ class ClassifyRun::Work {
         return outcome;
     }
 
-    ColourStatistics colours_;
     DataShare data_;
     ClassifyRun& owner_;
     std::stop_token stop_;
@@ -456,8 +460,12 @@ ClassifyRun::~ClassifyRun() = default;
 
 RunOutcome ClassifyRun::run(std::stop_token stop, const Report& report) {
     std::string cause;
+    std::vector<Finding> findings;
     try {
         return Work(*this, std::move(stop), report).go();
+    } catch (const Unsuitable& error) {
+        cause = error.what();
+        findings = {error.finding};
     } catch (const std::exception& error) {
         cause = error.what();
     } catch (...) {
@@ -465,6 +473,7 @@ RunOutcome ClassifyRun::run(std::stop_token stop, const Report& report) {
     }
     RunOutcome outcome;
     outcome.error = cause;
+    outcome.findings = findings;
     RunProgress progress;
     progress.state = RunState::Failed;
     progress.error = cause;

@@ -24,6 +24,8 @@ struct RunOutcome {
     int64_t contexts = 0;
     double seconds = 0;
     std::vector<std::string> warnings;
+    std::vector<Finding>
+        findings;  ///< why the answers may be wrong; warnings are in `warnings` too
     std::string mostFrequentClass;  ///< by area; empty where nothing was classified
     int64_t unreadableParts = 0;    ///< tiles, strips or blocks of the file that gave no pixels
 

@@ -100,6 +100,15 @@ InputChoice inputOf(const json& parameters) {
     return choice;
 }
 
+json findingsJson(const std::vector<Finding>& findings) {
+    json list = json::array();
+    for (const auto& finding : findings)
+        list.push_back({{"code", finding.code},
+                        {"severity", severityName(finding.severity)},
+                        {"text", finding.text()}});
+    return list;
+}
+
 json runJson(const RunRecord& record, const io::ColorSource& image) {
     const auto& r = record.request;
     const auto& p = record.plan;
@@ -153,7 +162,8 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
         {"times", {{"started", record.startedAt}, {"seconds", record.seconds}}},
         {"peak_resident_bytes", processMemory("VmHWM")},
         {"contexts_done", record.rows.size()},
-        {"warnings", record.warnings}};
+        {"warnings", record.warnings},
+        {"findings", findingsJson(record.findings)}};
     if (record.whole) text["whole_image"] = wholeJson(record);
     return text;
 }

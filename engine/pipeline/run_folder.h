@@ -45,6 +45,7 @@ struct RunRecord {
     int contextsAtOnce = 0;       ///< that the network was given
     int64_t unreadableParts = 0;  ///< of the file
     std::vector<std::string> warnings;
+    std::vector<Finding> findings;      ///< before and after the run
     std::vector<ContextRow> rows;       ///< in plan order
     std::vector<int64_t> tokenSidesPx;  ///< of each scale; empty: those of the model's contexts
     std::optional<WholeRecord> whole;

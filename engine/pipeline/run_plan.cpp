@@ -6,24 +6,15 @@
 #include <stdexcept>
 
 #include "engine/pipeline/foreground.h"
+#include "engine/pipeline/suitability.h"
 
 namespace atlas::engine {
 namespace {
 
-constexpr double kLeastShare = 0.05;    // of a context that must be foreground
-constexpr double kLeastContextPx = 16;  // level-0 pixels; below, the image is far too coarse
-constexpr int64_t kLeastWholePx = 16;
+constexpr double kLeastShare = 0.05;  // of a context that must be foreground
 constexpr int64_t kMaxContexts = 50'000'000;
 constexpr int kOverlapCells = 8;
 constexpr double kMostSegmentValues = 256e6;  // of all class maps of a segmentation: 1 GiB
-
-std::array<double, 2> resolutionOf(const io::ImageInfo& info, const RunRequest& request) {
-    if (request.resolutionUm) return {*request.resolutionUm, *request.resolutionUm};
-    if (info.resolution) return {info.resolution->umPerPixelX, info.resolution->umPerPixelY};
-    std::string text = info.path + ": the image does not say its resolution";
-    for (const auto& warning : info.warnings) text += " (" + warning + ")";
-    throw std::runtime_error(text + ". Give it, e.g. --resolution 0.5um or --resolution 0.3m");
-}
 
 /// One context: the region at the model's resolution.
 RunPlan planWhole(const io::ColorSource& image, const ModelConfig& model, RunPlan plan) {
@@ -33,13 +24,6 @@ RunPlan planWhole(const io::ColorSource& image, const ModelConfig& model, RunPla
     plan.whole = true;
     plan.wholeWidthPx = pixels(plan.region.width, plan.umPerPixelX);
     plan.wholeHeightPx = pixels(plan.region.height, plan.umPerPixelY);
-    if (std::min(plan.wholeWidthPx, plan.wholeHeightPx) < kLeastWholePx)
-        throw std::runtime_error(
-            image.info().path + ": a pixel is " + lengthText(plan.umPerPixelX, model.ground) +
-            " wide, one of the model " + model.name + " " +
-            lengthText(model.spacingUmPx, model.ground) + ": at its resolution the region has " +
-            std::to_string(plan.wholeWidthPx) + " x " + std::to_string(plan.wholeHeightPx) +
-            " pixels, too few for the network");
     plan.contextWidth = plan.strideX = static_cast<double>(plan.region.width);
     plan.contextHeight = plan.strideY = static_cast<double>(plan.region.height);
     plan.columns = plan.rows = 1;
@@ -114,38 +98,27 @@ Context RunPlan::contextOver(double x, double y) const {
 
 RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const RunRequest& request) {
     const auto& info = image.info();
-    const auto um = resolutionOf(info, request);
+    requireSuitable(info, model, request);
+    const ImageFacts facts = factsOf(info, request);
     if (!(request.overlap >= 0 && request.overlap < 0.9))
         throw std::runtime_error("the overlap must lie between 0 and 0.9");
     RunPlan plan;
-    const io::Rect whole{0, 0, info.levels[0].width, info.levels[0].height};
-    plan.region = request.region ? io::intersect(*request.region, whole) : whole;
-    if (plan.region.empty())
-        throw std::runtime_error(info.path + ": the region lies outside of the image");
-    plan.umPerPixelX = um[0];
-    plan.umPerPixelY = um[1];
-    plan.imageWidth = whole.width;
-    plan.imageHeight = whole.height;
+    plan.region = facts.region;
+    plan.umPerPixelX = facts.umX();
+    plan.umPerPixelY = facts.umY();
+    plan.imageWidth = facts.width;
+    plan.imageHeight = facts.height;
     plan.movesInward = model.architecture != kTorchScript && model.architecture != kOnnx;
     if (request.wholeImage) return planWhole(image, model, plan);
     const double sideUm = static_cast<double>(model.patchSizePx) * model.spacingUmPx;
-    plan.contextWidth = sideUm / um[0];
-    plan.contextHeight = sideUm / um[1];
+    plan.contextWidth = sideUm / plan.umPerPixelX;
+    plan.contextHeight = sideUm / plan.umPerPixelY;
     plan.contextPx = model.patchSizePx;
     if (model.architecture == kTorchScript) {
         // As WSInfer: whole level-0 pixels, read there and resized by the model's own steps.
         plan.contextWidth = plan.contextHeight = std::round(plan.contextWidth);
         plan.contextPx = std::llround(plan.contextWidth);
     }
-    if (std::min(plan.contextWidth, plan.contextHeight) < kLeastContextPx)
-        throw std::runtime_error(info.path + ": a pixel is " + lengthText(um[0], model.ground) +
-                                 " wide, but the model " + model.name + " looks at squares of " +
-                                 lengthText(sideUm, model.ground) +
-                                 ": the image is too coarse for it");
-    if (std::max(plan.contextWidth, plan.contextHeight) > 16000)
-        throw std::runtime_error(info.path + ": a context of the model would be " +
-                                 std::to_string(std::llround(plan.contextWidth)) +
-                                 " px wide: the resolution given does not suit the model");
     plan.cellsPerContext = request.overlap > 0 ? kOverlapCells : 1;
     double step = 1 - request.overlap;
     if (model.segmentSide > 0) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/pipeline/finding.h"
 #include "engine/pipeline/input_choice.h"
 #include "io/color_source.h"
 #include "io/reader_registry.h"
@@ -50,6 +51,7 @@ struct RunProgress {
     std::string input;       ///< what the network is given (modelInputLine()), once it is known
     std::string waitingFor;  ///< "host, process 123" that writes the same run just now, or empty
     std::string error;
+    std::vector<Finding> findings;  ///< what suitability() says, as soon as it is known
 };
 
 /// `0.5um`, `0.5 µm`, `0,3m` or `25cm` to micrometres, with a decimal point or comma; throws

@@ -26,6 +26,7 @@
 #include "engine/training/evaluate_network.h"
 #include "engine/training/largest_batch.h"
 #include "engine/training/optimiser.h"
+#include "engine/training/training_pictures.h"
 
 namespace atlas::engine {
 namespace {
@@ -342,7 +343,7 @@ class Session {
         return p;
     }
 
-    void writeModel() const {
+    void writeModel() {
         ModelConfig config = plan_.model;
         json record = planRecord(plan_, data_);
         if (!first_.empty()) record["started_from"] = startRecord();
@@ -351,10 +352,18 @@ class Session {
         record["precision"] = bf16_ ? "bf16 autocast" : "fp32";
         record["history"] = state_.history;
         if (!state_.history.empty()) record["final"] = state_.history.back();
+        if (!pictures_) pictures_ = picturesOf();
+        if (!pictures_->is_null()) record["pictures"] = *pictures_;
         config.trainingRecord = record.dump();
         std::filesystem::create_directories(out_);
         saveSafetensors(out_ / "model.safetensors", state_.result(), {{"format", "pt"}});
         saveModelConfig(out_, config);
+    }
+
+    /// For the warnings of runs; null where there are too few pictures.
+    json picturesOf() const {
+        const auto reference = measurePictures(data_, plan_.model.patchSizePx);
+        return reference ? reference->toJson() : json();
     }
 
     /// The training record of the model that this one began as.
@@ -363,7 +372,10 @@ class Session {
         if (!start.isAtlas())
             throw ModelError(first_.string() + ": only Atlas networks are trained here");
         json record = json::parse(start.trainingRecord, nullptr, false);
-        if (record.is_object()) record.erase("evaluations");
+        if (record.is_object()) {
+            record.erase("evaluations");
+            record.erase("pictures");
+        }
         return {{"name", start.name}, {"training_record", record}};
     }
 
@@ -381,6 +393,7 @@ class Session {
     Clock::time_point start_;
     int64_t firstEpoch_ = 0;
     double validationAccuracy_ = -1;
+    std::optional<json> pictures_;  ///< measured once
 };
 
 }  // namespace

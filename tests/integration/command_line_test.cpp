@@ -121,7 +121,7 @@ TEST(CommandLine, BenchmarksCompareOursWithPlainLibTorch) {
     EXPECT_FALSE(json["machine"]["processor"].get<std::string>().empty());
     const auto& result = json["results"].at(0);
     for (const char* key : {"name", "ours_s", "plain_s", "ratio", "gflops", "peak_share",
-                            "peak_bytes", "plain_peak_bytes"})
+                            "matmul_share", "peak_bytes", "plain_peak_bytes"})
         EXPECT_TRUE(result.contains(key)) << key;
     EXPECT_GT(result["ours_s"], 0);
     EXPECT_GT(result["plain_peak_bytes"], 0);
@@ -131,6 +131,9 @@ TEST(CommandLine, BenchmarksCompareOursWithPlainLibTorch) {
         call("bench msa_q256_k512_d32 --seconds 0.1 --compare " + path.string(), true);
     EXPECT_NE(again.out.find("ratio"), std::string::npos);
     EXPECT_NE(again.out.find("plain"), std::string::npos);
+    EXPECT_NE(again.out.find("share of the processor's multiply-add peak"), std::string::npos);
+    EXPECT_NE(again.out.find("share of LibTorch's matrix product"), std::string::npos);
+    EXPECT_GT(json["machine"]["multiply_add"]["float32"]["gflops"], 0);
     // What a GPU would be timed with, by the processor.
     const Result onDevice =
         call("bench msa_q256_k256_d128 --device cpu:libtorch --json --seconds 0.01");

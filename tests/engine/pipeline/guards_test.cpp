@@ -10,47 +10,39 @@
 namespace atlas::engine {
 namespace {
 
-RunRecord recordWith(double umPerPixel, size_t contexts, float step) {
+RunRecord recordWith(size_t contexts, float step) {
     RunRecord record;
-    record.model.spacingUmPx = 0.5;
-    record.model.mean = {0.5f, 0.5f, 0.5f};
-    record.model.std = {0.2f, 0.2f, 0.2f};
-    record.plan.umPerPixelX = record.plan.umPerPixelY = umPerPixel;
     for (size_t i = 0; i < contexts; ++i)
         record.rows.push_back({{}, {0.6f + step * static_cast<float>(i), 0.4f}, {}});
     return record;
 }
 
-ColourStatistics coloursOf(uint8_t value) {
-    ColourStatistics colours;
-    ContextPixels context{std::vector<uint8_t>(64 * 64 * 4, value)};
-    for (size_t i = 3; i < context.rgba.size(); i += 4) context.rgba[i] = 255;
-    colours.add(context);
-    return colours;
-}
-
 TEST(Guards, AreQuietWhereNothingIsWrong) {
-    EXPECT_TRUE(guardWarnings(recordWith(0.5, 20, 0.01f), coloursOf(128), 0.1).empty());
-    EXPECT_TRUE(guardWarnings(recordWith(0.25, 3, 0), coloursOf(128), 0).empty());
-    ContextPixels empty{std::vector<uint8_t>(64 * 64 * 4, 0)};
-    ColourStatistics nothing;
-    nothing.add(empty);
-    EXPECT_EQ(nothing.count(), 0);
-    EXPECT_TRUE(guardWarnings(recordWith(0.5, 3, 0), nothing, 0).empty());
+    EXPECT_TRUE(guardFindings(recordWith(20, 0.01f), 0.1).empty());
+    EXPECT_TRUE(guardFindings(recordWith(3, 0), 0).empty());
 }
 
 TEST(Guards, SayWhatIsWrong) {
-    const auto only = [](const std::vector<std::string>& warnings) {
-        return warnings.size() == 1 ? warnings[0] : std::to_string(warnings.size()) + " warnings";
-    };
-    EXPECT_NE(only(guardWarnings(recordWith(1.0, 20, 0.01f), coloursOf(128), 0)).find("2.0 times"),
-              std::string::npos);
-    EXPECT_NE(only(guardWarnings(recordWith(0.5, 20, 0.01f), coloursOf(235), 0)).find("colours"),
-              std::string::npos);
-    EXPECT_NE(only(guardWarnings(recordWith(0.5, 20, 0), coloursOf(128), 0)).find("same answer"),
-              std::string::npos);
-    EXPECT_NE(only(guardWarnings(recordWith(0.5, 20, 0.01f), coloursOf(128), 0.7)).find("70 %"),
-              std::string::npos);
+    const auto same = guardFindings(recordWith(20, 0), 0);
+    ASSERT_EQ(same.size(), 1u);
+    EXPECT_EQ(same[0].code, "same-answer");
+    EXPECT_EQ(same[0].severity, Severity::Warn);
+    EXPECT_NE(same[0].text().find("20 contexts"), std::string::npos);
+    const auto empty = guardFindings(recordWith(20, 0.01f), 0.7);
+    ASSERT_EQ(empty.size(), 1u);
+    EXPECT_EQ(empty[0].code, "no-data");
+    EXPECT_NE(empty[0].text().find("70 %"), std::string::npos);
+}
+
+TEST(Findings, ANewerOneTakesThePlaceOfTheOlder) {
+    std::vector<Finding> findings{{"colours", Severity::Warn, "Old.", "", ""},
+                                  {"colours-unknown", Severity::Note, "Not compared.", "", ""}};
+    mergeFindings(findings, {{"colours", Severity::Warn, "New.", "Why.", "Do."},
+                             {"no-data", Severity::Warn, "Empty.", "", ""}});
+    ASSERT_EQ(findings.size(), 3u);
+    EXPECT_EQ(findings[0].text(), "New. Why. Do.");
+    EXPECT_EQ(findingCodes(findings), "colours no-data");
+    EXPECT_EQ(warningTexts(findings), (std::vector<std::string>{"New. Why. Do.", "Empty."}));
 }
 
 LoadedRun runWith(std::vector<std::string> names, std::vector<float> classes, double x,
