@@ -123,9 +123,13 @@ std::optional<Finding> wrongScale(const ModelFacts& model, const ImageFacts& ima
                        std::to_string(static_cast<int>(kMostContextPx)) + " pixels wide") +
             (other ? "." : ": the image is too fine for the model.");
     else
-        finding.why = "One such square would be only " +
-                      io::formatSignificant(std::min(width, height), 2) +
-                      " pixels of this image wide: the image is too coarse for the model.";
+        finding.why =
+            (std::max(width, height) < 1
+                 ? std::string("One pixel of this image is larger than a whole such square")
+                 : "One such square would be only " +
+                       io::formatSignificant(std::min(width, height), 2) +
+                       " pixels of this image wide") +
+            ": the image is too coarse for the model.";
     finding.todo = modelFor(other ? subject : Subject::Unknown) + orGiveResolution(image);
     return finding;
 }
@@ -160,7 +164,8 @@ std::optional<Finding> tooSmall(const ModelFacts& model, const ImageFacts& image
         std::min(1.0, static_cast<double>(image.height) * image.umY() / model.sideUm());
     if (side <= 0 || inside >= kLeastCovered) return std::nullopt;
     return Finding{"image-small", Severity::Warn,
-                   "The whole image fills only " + percent(inside) +
+                   "The whole image fills " +
+                       (inside < 0.01 ? "less than 1 %" : percent(inside)) +
                        " of one square of the model " + model.name + " (" +
                        shown(model, model.sideUm()) + "); the rest is empty.",
                    "The model has seen full squares in its training.",

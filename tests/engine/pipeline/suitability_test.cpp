@@ -81,8 +81,9 @@ TEST(Suitability, AModelInMetresRefusesASlideInWords) {
 TEST(Suitability, AModelForTissueRefusesALandscapeInWords) {
     const std::string text = refusalOf("synthetic:size=4096,seed=3", tissueModel());
     for (const char* part :
-         {"tissue under a microscope at 0.5 \xc2\xb5m a pixel", "0.112 mm", "0.5 m a pixel",
-          "synthetic scene", "Choose a model for the ground", "too coarse"})
+         {"tissue under a microscope at 0.5 \xc2\xb5m a pixel", "squares of 112 \xc2\xb5m",
+          "0.5 m a pixel", "synthetic scene", "Choose a model for the ground",
+          "One pixel of this image is larger", "too coarse"})
         EXPECT_TRUE(contains(text, part)) << part << " is missing in: " << text;
 }
 
@@ -157,7 +158,10 @@ TEST(Suitability, OtherScenesThanThoseOfTheTrainingRaiseNoAlarm) {
     }
 }
 
-/// The held-out images of landuse, each as an image of its own.
+/// The held-out images of landuse, each as an image of its own. Measured: the 1680 training tiles
+/// lie at 2.26 in the middle, 99 % of them within 5.02, so that the limit is 5.46; the 210 held-out
+/// ones at 2.17, the farthest at 5.16. The 2225 tissue tiles of her2st lie at 7.23 in the middle,
+/// the nearest at 4.89; 48 of osteosarcoma at 8.16, the nearest at 5.18.
 TEST(Suitability, HeldOutTilesOfTheSameKindRaiseNoAlarm) {
     const auto archive = kData / "train/ucmerced_val.zip";
     ATLAS_REQUIRE_DATA(archive);
@@ -190,6 +194,8 @@ TEST(Suitability, HeldOutTilesOfTheSameKindRaiseNoAlarm) {
     EXPECT_EQ(stained, 0);
 }
 
+/// Measured: 32 of 32 squares lie outside for every one of the six; glass is 37 to 83 % of them,
+/// and 44 to 100 % of the rest is pink or purple.
 TEST(Suitability, TissueForcedThroughALandUseModelRaisesAlarms) {
     for (const char* name :
          {"slides/her2st/B_B4_BT10737_D2_HE.tif", "slides/her2st/C_C2_5714_HE_BT_C2.tif",
@@ -254,7 +260,8 @@ TEST(Suitability, TheRunSaysItBeforeAndAfterAndInItsRecord) {
     request.device = "cpu";
     request.attention = false;
     request.resolutionUm = 0.3e6;
-    request.region = io::Rect{0, 0, 512, 512};
+    request.region = io::Rect{512, 1024, 512, 512};
+    request.mask = false;
     std::string before;
     int64_t doneThen = -1;
     const RunOutcome outcome = test::runOf(request, {}, [&](const RunProgress& p) {

@@ -14,6 +14,7 @@
 #include "engine/training/evaluate_network.h"
 #include "engine/training/largest_batch.h"
 #include "engine/training/trainer.h"
+#include "engine/training/training_pictures.h"
 #include "tests/support/temporary_folder.h"
 
 namespace atlas::engine {
@@ -21,15 +22,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Two classes that differ in colour, 8 images each.
-void writeImages(const fs::path& root) {
+/// Two classes that differ in colour, so many images each.
+void writeImages(const fs::path& root, int count = 8) {
     for (int label = 0; label < 2; ++label) {
         const fs::path dir = root / (label ? "red" : "blue");
         fs::create_directories(dir);
-        for (int i = 0; i < 8; ++i) {
+        for (int i = 0; i < count; ++i) {
             cv::Mat image(70, 64, CV_8UC3);
             cv::randu(image, 0, 120);
-            cv::Mat channel(70, 64, CV_8U, cv::Scalar(200 + i));
+            cv::Mat channel(70, 64, CV_8U, cv::Scalar(200 + i % 8));
             cv::insertChannel(channel, image, label ? 2 : 0);
             cv::imwrite((dir / (std::to_string(i) + ".png")).string(), image);
         }
@@ -103,6 +104,36 @@ TEST(Trainer, LearnsRecordsAndResumesExactly) {
     };
     EXPECT_EQ(bytes(folder.path() / "one/model.safetensors"),
               bytes(folder.path() / "two/model.safetensors"));
+}
+
+TEST(TrainingPictures, AreMeasuredWrittenAndTheSameEachTime) {
+    const test::TemporaryFolder folder;
+    writeImages(folder.path() / "few");
+    EXPECT_FALSE(measurePictures(*openDataset((folder.path() / "few").string(), 64), 64));
+    writeImages(folder.path() / "data", 20);
+    const auto data = openDataset((folder.path() / "data").string(), 64);
+    const auto reference = measurePictures(*data, 64);
+    ASSERT_TRUE(reference);
+    EXPECT_EQ(reference->squarePx(), 64);
+    EXPECT_EQ(reference->toJson(), measurePictures(*data, 64)->toJson());
+    EXPECT_EQ(reference->toJson()["squares"], 40);
+    EXPECT_EQ(reference->toJson()["source"], data->fingerprint());
+    EXPECT_NEAR(reference->quantiles(1)[2], 60.0 / 255, 0.03);  // green is even from 0 to 120
+    PictureComparison green;
+    const std::vector<uint8_t> pixels = [] {
+        std::vector<uint8_t> all(64 * 64 * 3, 60);
+        for (size_t i = 1; i < all.size(); i += 3) all[i] = 230;
+        return all;
+    }();
+    reference->compare(pictureSquares({pixels.data(), 64, 64, 3}, 64, 1), green);
+    EXPECT_TRUE(green.isUnlike());
+    EXPECT_NE(reference->differences(green.mean()).find("greener"), std::string::npos);
+    ASSERT_TRUE(
+        Trainer(tinyPlan(folder.path() / "plan.json", 1), *data, nullptr, folder.path() / "model")
+            .run({}, [](const TrainingProgress&) {}));
+    const auto written = pictureReference(loadModelConfig(folder.path() / "model"));
+    ASSERT_TRUE(written);
+    EXPECT_EQ(written->toJson(), reference->toJson());
 }
 
 TEST(Evaluate, SisterNetworksAnswerAsTheirClassifierDoes) {
