@@ -58,7 +58,8 @@ ModelConfig parseExported(const json& text, const std::string& name) {
     config.mean = config.std = {0.5f, 0.5f, 0.5f};
     config.classColors = defaultClassColors(config.classNames.size());
     if (config.singleLogit) config.classColors[1] = {200, 200, 200};
-    // What the training's pictures look like changes no answer: it is no part of what the network is.
+    // What the training's pictures look like changes no answer: it is no part of what the network
+    // is.
     json network = text;
     network.erase("training_record");
     config.backbone = network.dump();

@@ -164,8 +164,7 @@ std::optional<Finding> tooSmall(const ModelFacts& model, const ImageFacts& image
         std::min(1.0, static_cast<double>(image.height) * image.umY() / model.sideUm());
     if (side <= 0 || inside >= kLeastCovered) return std::nullopt;
     return Finding{"image-small", Severity::Warn,
-                   "The whole image fills " +
-                       (inside < 0.01 ? "less than 1 %" : percent(inside)) +
+                   "The whole image fills " + (inside < 0.01 ? "less than 1 %" : percent(inside)) +
                        " of one square of the model " + model.name + " (" +
                        shown(model, model.sideUm()) + "); the rest is empty.",
                    "The model has seen full squares in its training.",
