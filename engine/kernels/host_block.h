@@ -7,6 +7,8 @@
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -62,6 +64,16 @@ class HostBlock {
         }
     }
     void barrier() {}
+
+    /// A block must not end while copies are on their way to its shared memory, which the next one
+    /// may have by then. Throws std::logic_error.
+    void end() const {
+        size_t copies = open_.size();
+        for (const auto& group : groups_) copies += group.size();
+        if (copies > 0)
+            throw std::logic_error("a block ends with " + std::to_string(copies) +
+                                   " copies on their way");
+    }
 
     /// ldmatrix.x4(.trans): matrix m has its eight rows at the addresses of lanes 8m..8m+7.
     template <bool Transposed, class R, class F>

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-enum { kAtlasMsaVersion = 2, kAtlasMsaMaxSegments = 8, kAtlasMsaMaxHeadDim = 256 };
+enum { kAtlasMsaVersion = 3, kAtlasMsaMaxSegments = 8, kAtlasMsaMaxHeadDim = 256 };
 
 /// Of q, k, v and out. float32 is computed in float32, row by row (any head size); the 16-bit
 /// types on tensor cores with float32 sums (head sizes 32, 64, 128; 16-byte aligned rows).
@@ -31,7 +31,7 @@ typedef struct AtlasMsaSegment {
     AtlasMsaTensor k, v;
     const uint8_t* valid;      ///< [keyWindows, keysPerWindow], 0 = not a key; NULL: all valid
     const int32_t* keyWindow;  ///< [queryWindows] window each query window sees; NULL: its own
-    int64_t keyWindows;
+    int64_t keyWindows;        ///< queryWindows, where keyWindow is NULL
     int32_t keysPerWindow;
     int32_t reserved;
 } AtlasMsaSegment;
@@ -62,7 +62,8 @@ typedef struct AtlasMsaReceived {
     int32_t segment;
     int32_t parts;
     const uint8_t* validQuery;   ///< [queryWindows, queriesPerWindow], 0 = not counted; NULL: all
-    const int32_t* queryStart;   ///< [keyWindows + 1] into queryWindow; NULL: each its own window
+    const int32_t* queryStart;   ///< [keyWindows + 1] into queryWindow; NULL: each its own window,
+                                 ///< which needs a segment without keyWindow
     const int32_t* queryWindow;  ///< query windows that see each key window, one after another
     float* received;             ///< dense float32
 } AtlasMsaReceived;
@@ -89,6 +90,11 @@ inline const char* msaCheck(const AtlasMsaProblem& p) {
     for (int s = 0; s < p.segments; ++s)
         if (!p.segment[s].k.data || !p.segment[s].v.data || p.segment[s].keysPerWindow < 1)
             return "a segment is missing";
+    for (int s = 0; s < p.segments; ++s)  // without an index, a window's number is that of its keys
+        if (!p.segment[s].keyWindow && p.segment[s].keyWindows != p.queryWindows)
+            return "a segment without an index has not as many windows as the queries";
+    for (int s = 0; s < p.segments; ++s)
+        if (p.queryWindows > 0 && p.segment[s].keyWindows < 1) return "a segment has no windows";
     if (p.element == kAtlasFloat32) return nullptr;
     if (p.element != kAtlasBfloat16 && p.element != kAtlasFloat16) return "bad element type";
     if (p.headDim != 32 && p.headDim != 64 && p.headDim != 128)
@@ -106,6 +112,8 @@ inline const char* msaCheckReceived(const AtlasMsaProblem& p, const AtlasMsaRece
     if (r.segment < 0 || r.segment >= p.segments) return "there is no such segment";
     if (r.parts < 1 || r.parts > 65535 || !r.received) return "bad request";
     if (!r.queryStart != !r.queryWindow) return "half an index of query windows";
+    if (!r.queryStart && p.segment[r.segment].keyWindow)
+        return "a segment with an index needs one of its query windows too";
     return nullptr;
 }
 

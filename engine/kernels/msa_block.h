@@ -445,7 +445,6 @@ class MsaReceived {
     ATLAS_HOST_DEVICE void run() {
         const int left = s_.keysPerWindow - first_;
         const int count = left < Shape::rows ? left : Shape::rows;
-        msaCopyRows<Shape::rows, Shape>(block_, 0, msaRows(s_.k, window_, head_, first_, count));
         block_.each([&](int thread) {
             ATLAS_UNROLL
             for (int r = 0; r < kRows; ++r) sum_.at(thread, r) = 0;
@@ -455,7 +454,11 @@ class MsaReceived {
         const int64_t to = r_.queryStart ? r_.queryStart[window_ + 1] : window_ + 1;
         const int64_t steps = (to - from) * tiles;
         const int64_t begin = steps * part_ / r_.parts, end = steps * (part_ + 1) / r_.parts;
-        if (begin < end) copyTile(from, tiles, begin, 0);
+        if (begin < end) {  // a part without steps must not leave with copies on their way
+            msaCopyRows<Shape::rows, Shape>(block_, 0,
+                                            msaRows(s_.k, window_, head_, first_, count));
+            copyTile(from, tiles, begin, 0);
+        }
         block_.commitCopies();
         for (int64_t step = begin; step < end; ++step) {
             const int buffer = static_cast<int>((step - begin) % 2);

@@ -20,6 +20,7 @@ void forward(const AtlasMsaProblem& p) {
                 for (int first = 0; first < p.queriesPerWindow; first += Shape::rows) {
                     Block block(Shape::sharedBytes);
                     MsaForward<Element, Shape, Block>(block, p, window, head, first).run();
+                    block.end();
                 }
     });
 }
@@ -37,6 +38,7 @@ void received(const AtlasMsaProblem& p, const AtlasMsaReceived& r) {
                         Block block(Shape::sharedBytes);
                         MsaReceived<Element, Shape, Block>(block, p, r, window, head, first, part)
                             .run();
+                        block.end();
                     }
     });
 }

@@ -7,14 +7,18 @@
 // query row, msaForwardRow; exact rather than fast.
 #include <cuda_runtime.h>
 
+#include <cstdio>
+
 #include "engine/kernels/cuda/atlas_cuda.h"
 #include "engine/kernels/cuda/cuda_block.h"
+#include "engine/kernels/cuda/launch.h"
 
 namespace atlas::engine {
 namespace {
 
 constexpr int kRowThreads = 128;
 constexpr int64_t kMostBlocks = 2147483647;
+constexpr int64_t kMostRowBlocks = 1048576;  // each goes on with the next rows
 
 __global__ void rowKernel(const __grid_constant__ AtlasMsaProblem problem) {
     const int64_t rows = problem.queryWindows * problem.heads * problem.queriesPerWindow;
@@ -48,37 +52,47 @@ __global__ void __launch_bounds__(Shape::threads)
         .run();
 }
 
-const char* causeOf(cudaError_t error) {
-    return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
+/// The CUDA runtime, as launch.h wants it.
+struct CudaApi {
+    int currentDevice(int* device) { return cudaGetDevice(device); }
+    int useDevice(int device) { return cudaSetDevice(device); }
+    int allowShared(const void* kernel, int bytes) {
+        return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    }
+    int takeError() { return cudaGetLastError(); }
+    const char* name(int error) { return cudaGetErrorName(static_cast<cudaError_t>(error)); }
+    const char* text(int error) { return cudaGetErrorString(static_cast<cudaError_t>(error)); }
+};
 
-/// More than 48 KB of shared memory has to be asked for; once a kernel and device would do, but
-/// the call costs little beside a launch.
-const char* allowShared(const void* kernel, int bytes) {
-    if (bytes <= 48 * 1024) return nullptr;
-    return causeOf(
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+/// Where an operation runs.
+struct Place {
+    int device;
+    cudaStream_t stream;
+};
+
+template <typename Kernel>
+const void* addressOf(Kernel* kernel) {
+    return reinterpret_cast<const void*>(kernel);
 }
 
 template <class Element>
-const char* forward(const AtlasMsaProblem& p, cudaStream_t stream) {
+const char* forward(const AtlasMsaProblem& p, const Place& on) {
     return msaWithShape(p.headDim, p.queriesPerWindow, [&](auto shape) -> const char* {
         using Shape = decltype(shape);
         const auto kernel = forwardKernel<Element, Shape>;
         const int rowBlocks = (p.queriesPerWindow + Shape::rows - 1) / Shape::rows;
         const int64_t blocks = p.queryWindows * p.heads * rowBlocks;
         if (blocks > kMostBlocks) return "too many windows at once";
-        if (const char* cause =
-                allowShared(reinterpret_cast<const void*>(kernel), Shape::sharedBytes))
-            return cause;
-        kernel<<<static_cast<unsigned>(blocks), Shape::threads, Shape::sharedBytes, stream>>>(
-            p, rowBlocks);
-        return causeOf(cudaGetLastError());
+        CudaApi api;
+        return launchOn(api, on.device, addressOf(kernel), Shape::sharedBytes, [&] {
+            kernel<<<static_cast<unsigned>(blocks), Shape::threads, Shape::sharedBytes,
+                     on.stream>>>(p, rowBlocks);
+        });
     });
 }
 
 template <class Element>
-const char* received(const AtlasMsaProblem& p, const AtlasMsaReceived& r, cudaStream_t stream) {
+const char* received(const AtlasMsaProblem& p, const AtlasMsaReceived& r, const Place& on) {
     const AtlasMsaSegment& s = p.segment[r.segment];
     return msaWithShape(p.headDim, s.keysPerWindow, [&](auto shape) -> const char* {
         using Shape = decltype(shape);
@@ -86,13 +100,45 @@ const char* received(const AtlasMsaProblem& p, const AtlasMsaReceived& r, cudaSt
         const int rowBlocks = (s.keysPerWindow + Shape::rows - 1) / Shape::rows;
         const int64_t blocks = s.keyWindows * p.heads * rowBlocks;
         if (blocks > kMostBlocks) return "too many windows at once";
-        if (const char* cause =
-                allowShared(reinterpret_cast<const void*>(kernel), Shape::sharedBytes))
-            return cause;
         const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(r.parts));
-        kernel<<<grid, Shape::threads, Shape::sharedBytes, stream>>>(p, r, rowBlocks);
-        return causeOf(cudaGetLastError());
+        CudaApi api;
+        return launchOn(api, on.device, addressOf(kernel), Shape::sharedBytes, [&] {
+            kernel<<<grid, Shape::threads, Shape::sharedBytes, on.stream>>>(p, r, rowBlocks);
+        });
     });
+}
+
+const char* forwardRows(const AtlasMsaProblem& p, int64_t rows, const Place& on) {
+    const int64_t blocks = (rows + kRowThreads - 1) / kRowThreads;
+    const auto grid = static_cast<unsigned>(blocks < kMostRowBlocks ? blocks : kMostRowBlocks);
+    CudaApi api;
+    return launchOn(api, on.device, addressOf(rowKernel), 0,
+                    [&] { rowKernel<<<grid, kRowThreads, 0, on.stream>>>(p); });
+}
+
+void note(AtlasCudaReport& report, const char* call, cudaError_t error) {
+    report.error = error;
+    std::snprintf(report.call, sizeof report.call, "%s", call);
+    std::snprintf(report.text, sizeof report.text, "%s (%s)", cudaGetErrorString(error),
+                  cudaGetErrorName(error));
+    cudaGetLastError();
+}
+
+/// Every kernel is of one module: where one of them has no code for a GPU, none has.
+void lookAt(int device, AtlasCudaReport& report) {
+    if (const auto error = cudaGetDeviceCount(&report.devices)) {
+        report.devices = 0;
+        return note(report, "cudaGetDeviceCount", error);
+    }
+    CudaApi api;
+    const DeviceScope<CudaApi> scope(api, device);
+    if (scope.error() != 0)
+        return note(report, "cudaSetDevice", static_cast<cudaError_t>(scope.error()));
+    cudaDeviceGetAttribute(&report.major, cudaDevAttrComputeCapabilityMajor, device);
+    cudaDeviceGetAttribute(&report.minor, cudaDevAttrComputeCapabilityMinor, device);
+    cudaFuncAttributes attributes;
+    if (const auto error = cudaFuncGetAttributes(&attributes, addressOf(rowKernel)))
+        note(report, "cudaFuncGetAttributes", error);
 }
 
 }  // namespace
@@ -104,28 +150,30 @@ extern "C" int atlas_cuda_version(void) {
     return kAtlasMsaVersion;
 }
 
-extern "C" int atlas_cuda_device_count(void) {
-    int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+extern "C" void atlas_cuda_report(int device, AtlasCudaReport* report) {
+    *report = {};
+    if (cudaDriverGetVersion(&report->driver) != cudaSuccess) report->driver = 0;
+    if (cudaRuntimeGetVersion(&report->runtime) != cudaSuccess) report->runtime = CUDART_VERSION;
+    cudaGetLastError();
+    lookAt(device, *report);
 }
 
-extern "C" const char* atlas_cuda_msa_forward(const AtlasMsaProblem* problem, void* stream) {
+extern "C" const char* atlas_cuda_msa_forward(const AtlasMsaProblem* problem, int device,
+                                              void* stream) {
     if (const char* cause = msaCheck(*problem)) return cause;
-    const auto on = static_cast<cudaStream_t>(stream);
+    const Place on{device, static_cast<cudaStream_t>(stream)};
     const int64_t rows = problem->queryWindows * problem->heads * problem->queriesPerWindow;
     if (rows == 0) return nullptr;
     if (problem->element == kAtlasBfloat16) return forward<MsaBfloat16>(*problem, on);
     if (problem->element == kAtlasFloat16) return forward<MsaFloat16>(*problem, on);
-    const int64_t blocks = (rows + kRowThreads - 1) / kRowThreads;
-    const auto grid = static_cast<unsigned>(blocks < 1048576 ? blocks : 1048576);
-    rowKernel<<<grid, kRowThreads, 0, on>>>(*problem);
-    return causeOf(cudaGetLastError());
+    return forwardRows(*problem, rows, on);
 }
 
 extern "C" const char* atlas_cuda_msa_received(const AtlasMsaProblem* problem,
-                                               const AtlasMsaReceived* request, void* stream) {
+                                               const AtlasMsaReceived* request, int device,
+                                               void* stream) {
     if (const char* cause = msaCheckReceived(*problem, *request)) return cause;
-    const auto on = static_cast<cudaStream_t>(stream);
+    const Place on{device, static_cast<cudaStream_t>(stream)};
     if (problem->segment[request->segment].keyWindows == 0) return nullptr;
     if (problem->element == kAtlasBfloat16) return received<MsaBfloat16>(*problem, *request, on);
     return received<MsaFloat16>(*problem, *request, on);

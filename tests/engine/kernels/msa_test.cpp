@@ -275,6 +275,31 @@ TEST(MsaBlock, TakesWindowsOfSeveralBlocks) {
     }
 }
 
+/// A part without steps has nothing to wait for, so it must not copy anything either.
+TEST(MsaBlock, PartsWithoutStepsEndWithoutCopies) {
+    Random random(78);
+    for (int dim : {32, 64, 128}) {
+        std::optional<Case> c;
+        do c.emplace(random, kElements[0], dim, 40);
+        while (c->windows != 1);
+        msaForwardHost(c->problem);
+        AtlasMsaReceived request{};
+        request.parts = 3;  // of one step
+        std::vector<int32_t> start, window{0};
+        const AtlasMsaSegment& s = c->problem.segment[0];
+        for (int64_t k = 0; k <= s.keyWindows; ++k) start.push_back(k > c->keyWindow(0, 0));
+        if (s.keyWindow) {
+            request.queryStart = start.data();
+            request.queryWindow = window.data();
+        }
+        const auto keys = static_cast<size_t>(c->heads * s.keyWindows * s.keysPerWindow);
+        std::vector<float> received(3 * keys, 99.0f);
+        request.received = received.data();
+        ASSERT_NO_THROW(msaReceivedHost(c->problem, request)) << c->name();
+        for (size_t i = 0; i < 2 * keys; ++i) ASSERT_EQ(received[i], 0) << c->name();
+    }
+}
+
 TEST(MsaNumbers, RoundToNearestEven) {
     for (uint32_t bits = 0; bits < 65536; ++bits) {
         const auto half = static_cast<uint16_t>(bits);
@@ -307,7 +332,25 @@ TEST(MsaCheck, NamesWhatIsWrong) {
     c.problem.headDim = 48;
     EXPECT_STREQ(msaCheck(c.problem), "tensor cores take head sizes 32, 64 and 128");
     c.problem.headDim = 64;
+    // Without an index, windows see the keys of the same number: there must be as many.
+    auto& segment = c.problem.segment[0];
+    const AtlasMsaSegment given = segment;
+    segment.keyWindow = nullptr;
+    segment.keyWindows = c.windows + 1;
+    EXPECT_STREQ(msaCheck(c.problem),
+                 "a segment without an index has not as many windows as the queries");
+    const std::vector<int32_t> index(static_cast<size_t>(c.windows), 0);
+    segment.keyWindow = index.data();
+    EXPECT_EQ(msaCheck(c.problem), nullptr);
     AtlasMsaReceived request{};
+    std::vector<float> received(1);
+    request.parts = 1;
+    request.received = received.data();
+    EXPECT_STREQ(msaCheckReceived(c.problem, request),
+                 "a segment with an index needs one of its query windows too");
+    segment.keyWindows = 0;
+    EXPECT_STREQ(msaCheck(c.problem), "a segment has no windows");
+    segment = given;
     request.segment = 7;
     EXPECT_STREQ(msaCheckReceived(c.problem, request), "there is no such segment");
     EXPECT_THROW(msaReceivedHost(c.problem, request), std::invalid_argument);
