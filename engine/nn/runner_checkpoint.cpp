@@ -117,6 +117,10 @@ bool RunnerCheckpoint::isBefore(int64_t stage, int64_t block) const {
 }
 
 bool RunnerCheckpoint::read(const Arrays& arrays, Trace& trace) {
+    std::error_code unknown;
+    const auto bytes = std::filesystem::file_size(folder_ / "checkpoint.bin", unknown);
+    const int64_t most =  // floats that the file can hold, whatever it says
+        unknown ? 0 : static_cast<int64_t>(bytes / sizeof(float));
     std::ifstream file(folder_ / "checkpoint.bin", std::ios::binary);
     Reader reader{file, {}, static_cast<bool>(file)};
     CheckpointPosition position;
@@ -137,9 +141,9 @@ bool RunnerCheckpoint::read(const Arrays& arrays, Trace& trace) {
     for (int64_t i = 0; fits && i < maps; ++i) {
         const std::string name = reader.text();
         const int64_t images = reader.number(), height = reader.number(), width = reader.number();
-        constexpr int64_t kMostSide = int64_t{1} << 20;
+        constexpr int64_t kMostSide = int64_t{1} << 20;  // their product is no more than 2^60
         fits = reader.good && images > 0 && height > 0 && width > 0 && images < kMostSide &&
-               height < kMostSide && width < kMostSide;
+               height < kMostSide && width < kMostSide && images * height * width <= most;
         if (!fits) break;
         at::Tensor map = at::empty({images, height, width}, at::kFloat);
         reader.bytes(map.data_ptr<float>(), static_cast<size_t>(map.numel()) * sizeof(float));
