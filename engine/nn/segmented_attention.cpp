@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "engine/nn/cuda_plugin.h"
+#include "engine/nn/notice.h"
 
 namespace atlas::engine {
 namespace {
@@ -86,11 +87,16 @@ Partial attendFlash(const at::Tensor& q, const KeySegment& segment) {
 /// bounded number of windows at a time.
 Partial attendOnGpu(const at::Tensor& q, const KeySegment& segment) {
     const bool half = q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf;
-    if (half && !segment.valid.defined() && q.size(3) % 8 == 0) {
-        auto result = at::_scaled_dot_product_flash_attention(q, segment.k, segment.v, 0.0, false,
-                                                              false, headScale(q));
-        return {std::get<0>(result), std::get<1>(result)};
-    }
+    if (half && !segment.valid.defined() && q.size(3) % 8 == 0) try {
+            auto result = at::_scaled_dot_product_flash_attention(q, segment.k, segment.v, 0.0,
+                                                                  false, false, headScale(q));
+            return {std::get<0>(result), std::get<1>(result)};
+        } catch (const c10::OutOfMemoryError&) {
+            throw;
+        } catch (const c10::Error& error) {  // GPUs before Ampere have none
+            notice("LibTorch's flash attention does not run on " + q.device().str() + ": " +
+                   error.what_without_backtrace() + "; slower operations do its work");
+        }
     const int64_t cost = q.size(1) * q.size(2) * segment.k.size(2);
     const int64_t step = std::max<int64_t>(1, kChunkElements / cost);
     std::vector<at::Tensor> outs, lses;

@@ -13,7 +13,9 @@
 #include "engine/nn/autocast.h"
 #include "engine/nn/classifier.h"
 #include "engine/nn/cuda_plugin.h"
+#include "engine/nn/device_graph.h"
 #include "engine/nn/segmented_attention.h"
+#include "engine/nn/window_index.h"
 #include "tests/engine/nn/runner_fixture.h"
 #include "tests/support/test_device.h"
 
@@ -40,9 +42,31 @@ class Gpu : public testing::Test {
 
 TEST_F(Gpu, ThePluginIsInUse) {
     if (!isGpu()) GTEST_SKIP() << "SKIPPED: the plug-in needs a GPU";
-    if (cudaPluginStatus().find("not found") != std::string::npos)
-        GTEST_SKIP() << "SKIPPED: " << cudaPluginStatus() << " (preset cuda builds it)";
-    EXPECT_EQ(cudaPluginStatus(), "CUDA plug-in in use");
+    const std::string status = cudaPluginStatus(found.device);
+    if (status.find("not found") != std::string::npos) GTEST_SKIP() << "SKIPPED: " << status;
+    EXPECT_EQ(status, "CUDA plug-in in use");
+}
+
+/// Replays read the indices of windows by address, whatever the cache of indices has dropped.
+TEST_F(Gpu, ARecordingOutlivesTheCacheOfIndices) {
+    if (!isGpu()) GTEST_SKIP() << "SKIPPED: engine/nn does that with a recorder of its own";
+    const auto tensor = [&](int64_t windows, int64_t rows) {
+        return at::randn({windows, 2, rows, 64}).to(at::kBFloat16).to(found.device);
+    };
+    const at::Tensor k = tensor(4, 60), v = tensor(4, 60);
+    const auto attend = [&](const at::Tensor& q) {
+        const KeySegment segment{k, v, {}, {1, 4, 2, WindowMapping::Nested}};
+        return Trace{{"out", segmentedAttention(q, {segment}).out}};
+    };
+    DeviceGraph graph(attend);
+    for (int run = 0; run < 8; ++run) {
+        const at::Tensor q = tensor(16, 64);
+        const at::Tensor expected = attend(q).at("out");
+        EXPECT_TRUE(at::allclose(graph.run(q).at("out"), expected, 0, 1e-3)) << run;
+        for (int64_t n = 0; run == 3 && n < 100; ++n)
+            WindowIndexCache::shared().get({n + 2, 2, 1, WindowMapping::Raster}, found.device);
+    }
+    EXPECT_TRUE(graph.refusal().empty()) << graph.refusal();
 }
 
 /// A few windows that look at themselves and at any windows of up to three coarser scales.
