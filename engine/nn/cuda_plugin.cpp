@@ -28,7 +28,6 @@ std::unique_ptr<CudaPlugin> load() {
     std::string problem;
     void* library = openLibrary(places, problem);
     PluginFunctions functions;
-    std::string noGpu;
     if (library) {
         functions.version = symbolOf<decltype(functions.version)>(library, "atlas_cuda_version");
         functions.report = symbolOf<decltype(functions.report)>(library, "atlas_cuda_report");
@@ -36,9 +35,9 @@ std::unique_ptr<CudaPlugin> load() {
             symbolOf<decltype(functions.forward)>(library, "atlas_cuda_msa_forward");
         functions.received =
             symbolOf<decltype(functions.received)>(library, "atlas_cuda_msa_received");
-        noGpu = whyNoGpu(gpuFacts());
     }
-    return std::make_unique<CudaPlugin>(library != nullptr, problem, functions, noGpu);
+    return std::make_unique<CudaPlugin>(library != nullptr, problem, functions,
+                                        whyNoGpu(gpuFacts()));
 }
 
 /// Opened once and never destroyed: other threads may use it while the program ends.

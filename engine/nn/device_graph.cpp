@@ -14,7 +14,7 @@ namespace atlas::engine {
 namespace {
 
 constexpr int kWarmUps = 2;                // fill caches of indices, positions and algorithms
-constexpr size_t kMostRecordings = 4;      // each keeps the memory of a forward pass
+constexpr int kMostRecordings = 4;         // each keeps the memory of a forward pass
 constexpr double kReplayTolerance = 1e-3;  // of the peak; the same kernels ran
 
 /// What the recording of this thread keeps; nullptr: none is made.
@@ -129,11 +129,10 @@ void DeviceGraph::drop() {
 Trace DeviceGraph::run(const at::Tensor& input) {
     if (!recorder_->records(input.device()) || !refusal_.empty()) return work_(input);
     const Key key{input.device().str(), input.scalar_type(), input.sizes().vec()};
-    if (!recordings_.contains(key) && recordings_.size() >= kMostRecordings) return work_(input);
-    auto& recording = recordings_[key];
+    auto& recording = recordings_[key];  // of a shape that came once, a count alone
     if (!recording) recording = std::make_unique<Recording>();
     if (recording->work) return replay(*recording, input);
-    if (recording->runs++ < kWarmUps) return work_(input);
+    if (recording->runs++ < kWarmUps || recorded_ >= kMostRecordings) return work_(input);
     Trace plain = work_(input);
     try {
         record(*recording, input);
@@ -162,6 +161,7 @@ void DeviceGraph::record(Recording& recording, const at::Tensor& input) {
     const Keeping keeping(recording.kept);
     recording.work =
         recorder_->record(input.device(), [&] { recording.output = work_(recording.input); });
+    ++recorded_;
 }
 
 }  // namespace atlas::engine

@@ -64,6 +64,7 @@ class DeviceGraph {
     Work work_;
     std::shared_ptr<WorkRecorder> recorder_;
     std::string refusal_;
+    int recorded_ = 0;
     std::map<Key, std::unique_ptr<Recording>> recordings_;
 };
 

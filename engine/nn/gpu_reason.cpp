@@ -194,6 +194,7 @@ std::string whyGpuFails(const std::string& gpu, const std::string& error) {
 }
 
 std::string whyNoPlugin(const PluginFacts& f) {
+    if (!f.found && f.openProblem.empty() && !f.noGpu.empty()) return f.noGpu;
     if (!f.found && f.openProblem.empty())
         return "it was not found; build it with the preset cuda, or name it in "
                "ATLASSCOPE_CUDA_PLUGIN";

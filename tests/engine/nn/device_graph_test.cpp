@@ -213,6 +213,17 @@ TEST(DeviceGraph, TypesAndDevicesAreRecordedApart) {
     EXPECT_EQ(recorder->recordings, 2);
 }
 
+TEST(DeviceGraph, ShapesThatComeOnceTakeNobodysPlace) {
+    const auto recorder = std::make_shared<FakeRecorder>();
+    DeviceGraph graph([](const at::Tensor& x) { return Trace{{"same", x.clone()}}; }, recorder);
+    for (int64_t rest = 1; rest <= 6; ++rest) graph.run(at::randn({rest}));
+    for (int run = 0; run < 5; ++run) graph.run(at::randn({16}));
+    EXPECT_EQ(recorder->recordings, 1);
+    for (int64_t size = 20; size < 30; ++size)
+        for (int run = 0; run < 4; ++run) graph.run(at::randn({size}));
+    EXPECT_EQ(recorder->recordings, 4) << "each keeps the memory of a forward pass";
+}
+
 // ---- Captures ---------------------------------------------------------------------------------
 
 enum class Mode { Default, Global, ThreadLocal, Relaxed };

@@ -45,6 +45,8 @@ TEST(GpuReason, ThePluginTellsItsCausesApartAndSaysWhatToDo) {
     expectHas(withReport(999, 13000, 9), {"CUDA fails", "what CUDA says"});
     PluginFacts facts;
     expectHas(whyNoPlugin(facts), {"not found", "preset cuda"});
+    facts.noGpu = "there is no NVIDIA GPU";  // then nobody has to build it
+    EXPECT_EQ(whyNoPlugin(facts), facts.noGpu);
     facts.openProblem = "libcudart.so.13: cannot open shared object file";
     expectHas(whyNoPlugin(facts), {"cannot be loaded", facts.openProblem});
 }
