@@ -42,8 +42,9 @@ ModelLook ModelLook::of(const engine::LoadedRun& run) {
 }
 
 QString ModelLook::scaleTitle(size_t scale) const {
+    if (scale >= tokenSidesUm.size()) return QString("s%1").arg(scale);
     const QString title = QString("s%1, %2").arg(scale).arg(
-        QString::fromStdString(engine::lengthText(tokenSidesUm.at(scale), ground)));
+        QString::fromStdString(engine::lengthText(tokenSidesUm[scale], ground)));
     const QString what = mapNames.value(static_cast<qsizetype>(scale));
     return what.isEmpty() ? title : title + ", " + what;
 }
@@ -56,8 +57,10 @@ size_t ModelLook::masses() const {
     return massNames.isEmpty() ? tokenSidesUm.size() : static_cast<size_t>(massNames.size());
 }
 
-std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const ModelLook& look,
-                                     const std::vector<OverlayLayer>& before) {
+std::vector<OverlayLayer> makeLayers(const std::shared_ptr<const engine::RunLayers>& shared,
+                                     const ModelLook& look, const std::vector<OverlayLayer>& before,
+                                     const io::Rect& area) {
+    const auto& results = *shared;
     std::vector<OverlayLayer> layers;
     const bool isNew = std::none_of(before.begin(), before.end(),
                                     [](const OverlayLayer& l) { return l.id == "prediction"; });
@@ -69,7 +72,7 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         if (old != before.end()) layer = *old;
         layer.id = id;
         layer.title = title;
-        layer.raster = std::make_shared<io::GridRaster>(raster);
+        layer.raster = {shared, &raster};
         layer.band = std::min(layer.band, raster.bands - 1);
         if (old == before.end()) layer.opacity = 0.55;
         layers.push_back(std::move(layer));
@@ -79,6 +82,7 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
     prediction.kind = OverlayLayer::Kind::Classes;
     prediction.classNames = look.classNames;
     prediction.colors = look.classColors;
+    prediction.measureAreas(area);
     if (isNew) prediction.visible = true;
     auto& probability = add("probability", tr("probability"), results.probabilities);
     probability.classNames = look.classNames;
@@ -105,13 +109,18 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         evidence.kind = OverlayLayer::Kind::Classes;
         evidence.classNames = look.classNames;
         evidence.colors = look.classColors;
+        evidence.measureAreas(area);
     }
-    for (size_t i = 0; i < results.contributions.size(); ++i) {
-        const auto scale = static_cast<size_t>(results.contributionScales.at(i));
+    for (size_t i = 0;
+         i < std::min(results.contributions.size(), results.contributionScales.size()); ++i) {
+        const auto scale = static_cast<size_t>(results.contributionScales[i]);
         auto& map = add(QString("contribution%1").arg(scale), {}, results.contributions[i]);
         if (isNew) {
             map.colorMap = "vik";
-            map.band = static_cast<int>(results.classes.at(0, 0, 0));
+            const float best = results.classes.values.empty() ? NAN : results.classes.values[0];
+            map.band = best >= 0 && best < static_cast<float>(map.raster->bands)
+                           ? static_cast<int>(best)
+                           : 0;
         }
         map.classNames = look.classNames;
         map.title =
@@ -119,17 +128,38 @@ std::vector<OverlayLayer> makeLayers(const engine::RunLayers& results, const Mod
         map.isSigned = true;  // 0 in the middle: blue speaks against the class, red for it
         map.rescale();
     }
-    for (const auto& old : before)
-        if (old.id == "foreground") layers.push_back(old);
-    // The user's order stays; what is new comes last.
-    const auto place = [&](const OverlayLayer& l) {
-        return std::find_if(before.begin(), before.end(),
-                            [&](const OverlayLayer& b) { return b.id == l.id; }) -
-               before.begin();
-    };
-    std::stable_sort(layers.begin(), layers.end(),
-                     [&](const auto& a, const auto& b) { return place(a) < place(b); });
     return layers;
+}
+
+std::vector<OverlayLayer> withSettingsOf(const std::vector<OverlayLayer>& now,
+                                         std::vector<OverlayLayer> made) {
+    const auto place = [&](const OverlayLayer& l) {
+        return std::find_if(now.begin(), now.end(),
+                            [&](const OverlayLayer& b) { return b.id == l.id; }) -
+               now.begin();
+    };
+    for (auto& layer : made) {
+        const auto at = static_cast<size_t>(place(layer));
+        if (at == now.size()) continue;
+        const OverlayLayer& set = now[at];
+        const bool measure = set.raw != layer.raw || set.band != layer.band;
+        layer.visible = set.visible;
+        layer.opacity = set.opacity;
+        layer.colorMap = set.colorMap;
+        layer.blend = set.blend;
+        layer.threshold = set.threshold;
+        layer.smooth = set.smooth;
+        layer.invert = set.invert;
+        layer.raw = set.raw;
+        layer.band = std::clamp(set.band, 0, std::max(0, layer.raster->bands - 1));
+        if (measure && layer.kind == OverlayLayer::Kind::Magnitude) layer.rescale();
+    }
+    for (const auto& old : now)
+        if (old.id == "foreground") made.push_back(old);
+    // The user's order stays; what is new comes last.
+    std::stable_sort(made.begin(), made.end(),
+                     [&](const auto& a, const auto& b) { return place(a) < place(b); });
+    return made;
 }
 
 }  // namespace atlas::ui

@@ -2,9 +2,9 @@
 #include "ui/run_controller.h"
 
 #include <algorithm>
-#include <cmath>
 #include <fstream>
 #include <locale>
+#include <stdexcept>
 
 #include "engine/pipeline/trust.h"
 
@@ -18,30 +18,58 @@ std::string quoted(const std::string& text) {
     return result + "\"";
 }
 
-std::string commonestClass(const std::filesystem::path& folder) {
-    try {
-        const auto run = engine::loadRun(folder);
-        std::vector<int64_t> counts(run.classNames.size());
-        for (float value : run.layers.classes.values)
-            if (!std::isnan(value) && static_cast<size_t>(value) < counts.size())
-                ++counts[static_cast<size_t>(value)];
-        return run.classNames.at(
-            static_cast<size_t>(std::max_element(counts.begin(), counts.end()) - counts.begin()));
-    } catch (const std::exception&) {
-        return {};  // the column stays empty; the error column of the job says why
+/// Lets a question that nobody waits for any more end at its next pass through the network.
+class UntilStopped : public engine::Classifier {
+  public:
+    UntilStopped(const engine::Classifier& network, std::stop_token stop)
+        : network_(network), stop_(std::move(stop)) {}
+
+    const engine::ModelConfig& config() const override { return network_.config(); }
+    std::string deviceReason() const override { return network_.deviceReason(); }
+    bool isOnProcessor() const override { return network_.isOnProcessor(); }
+    std::string versions() const override { return network_.versions(); }
+    std::vector<engine::ContextResult> classify(const std::vector<engine::ContextPixels>& contexts,
+                                                bool attention) const override {
+        check();
+        return network_.classify(contexts, attention);
     }
-}
+    engine::ContextAnalysis analyse(const engine::ContextPixels& context,
+                                    const engine::AnalysisRequest& request) const override {
+        check();
+        return network_.analyse(context, request);
+    }
+    engine::WholeResult classifyWhole(const engine::WholeImage& image,
+                                      const engine::WholeOptions& options,
+                                      const engine::WholeProgress& progress) const override {
+        check();
+        return network_.classifyWhole(image, options, progress);
+    }
+
+  private:
+    void check() const {
+        if (stop_.stop_requested()) throw std::runtime_error("the question was withdrawn");
+    }
+    const engine::Classifier& network_;
+    std::stop_token stop_;
+};
 
 }  // namespace
 
 RunController::RunController(std::shared_ptr<io::TileCache> cache, QObject* parent)
-    : QObject(parent), cache_(std::move(cache)) {}
+    : QObject(parent), cache_(std::move(cache)) {
+    connect(&questions_, &Background::problem, this, &RunController::questionFailed);
+}
 
 RunController::~RunController() {
+    end();
+}
+
+void RunController::end() {
+    for (auto& job : jobs_) job.waiting = false;
     worker_.request_stop();
+    questions_.forgetAll();
+    questions_.end();
     if (worker_.joinable()) worker_.join();
-    asker_.request_stop();
-    if (asker_.joinable()) asker_.join();
 }
 
 int RunController::enqueue(const engine::RunRequest& request) {
@@ -76,8 +104,15 @@ void RunController::cancelAll() {
         if (!jobs_[i].ended) cancel(static_cast<int>(i));
 }
 
-std::shared_ptr<const engine::RunLayers> RunController::snapshot() const {
-    return current_ ? current_->snapshot() : nullptr;
+const Job* RunController::newestOf(const std::string& image) const {
+    const auto found = std::find_if(jobs_.rbegin(), jobs_.rend(),
+                                    [&](const Job& job) { return job.request.image == image; });
+    return found == jobs_.rend() ? nullptr : &*found;
+}
+
+RunController::Snapshot RunController::snapshot() const {
+    if (!current_) return {};
+    return [run = current_] { return run->snapshot(); };
 }
 
 void RunController::setFocus(double x, double y) {
@@ -151,8 +186,7 @@ QString RunController::writeSummary(const std::vector<Job>& jobs,
         if (!job.ended) continue;
         const auto& o = job.outcome;
         file << quoted(job.request.image) << ',' << engine::runStateName(o.state) << ','
-             << o.contexts << ',' << o.seconds << ','
-             << quoted(o.folder.empty() ? "" : commonestClass(o.folder)) << ','
+             << o.contexts << ',' << o.seconds << ',' << quoted(o.mostFrequentClass) << ','
              << quoted(o.folder.string()) << ',' << quoted(o.error) << ','
              << quoted(engine::findingCodes(o.findings)) << '\n';
     }
@@ -162,41 +196,49 @@ QString RunController::writeSummary(const std::vector<Job>& jobs,
                           : QString::fromStdString(csv.string() + ": cannot be written");
 }
 
-void RunController::ask(const engine::RunRequest& request, Question work, Failed failed) {
+int RunController::ask(const engine::RunRequest& request, Question work, Failed failed) {
     if (!failed) failed = [this](const QString& error) { Q_EMIT questionFailed(error); };
-    if (busy() || asking_) {
+    if (busy() || asking()) {
         failed(busy() ? tr("The network is busy with a run: ask again when it is done.")
                       : tr("The network is still busy with the last question."));
-        return;
+        return 0;
     }
-    if (asker_.joinable()) asker_.join();
-    asking_ = true;
-    Q_EMIT askingChanged();
-    asker_ = std::jthread([this, request, work = std::move(work),
-                           failed = std::move(failed)](const std::stop_token& stop) {
-        QString error;
-        Answer answer;
-        try {
+    stopOfAsked_ = std::stop_source();
+    const auto over = [this] {
+        question_ = 0;
+        Q_EMIT askingChanged();
+    };
+    question_ = questions_.start(
+        "question", {},
+        [this, request, over, work = std::move(work),
+         stopped = stopOfAsked_](const std::stop_token& withdrawn) -> Background::Then {
+            auto stop = stopped;
+            const std::stop_callback both(withdrawn, [&stop] { stop.request_stop(); });
             const auto classifier = classifierFor(request);
             const std::lock_guard forward(forwardMutex_);
-            answer = work(*classifier, stop);
-        } catch (const std::exception& problem) {
-            error = QString::fromUtf8(problem.what());
-        }
-        QMetaObject::invokeMethod(
-            this,
-            [this, answer, error, failed] {
-                asking_ = false;
-                if (answer) answer();
-                Q_EMIT askingChanged();
-                if (!error.isEmpty()) failed(error);
-            },
-            Qt::QueuedConnection);
-    });
+            const auto answer = work(UntilStopped(*classifier, withdrawn), stop.get_token());
+            return [over, answer] {
+                over();
+                answer();
+            };
+        },
+        [over, failed](const QString& error) {
+            over();
+            failed(error);
+        });
+    Q_EMIT askingChanged();
+    return question_;
 }
 
 void RunController::stopAsking() {
-    asker_.request_stop();
+    stopOfAsked_.request_stop();
+}
+
+void RunController::forget(int question) {
+    if (question == 0 || question != question_) return;
+    questions_.forget(question);
+    question_ = 0;
+    Q_EMIT askingChanged();
 }
 
 }  // namespace atlas::ui

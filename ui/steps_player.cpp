@@ -78,7 +78,8 @@ void StepsPlayer::fail(const QString& why) {
 }
 
 bool StepsPlayer::waitingDone(const QString& verb) const {
-    if (verb == "open") return !window_->opening() && window_->canvas()->settled();
+    if (window_->loading()) return false;
+    if (verb == "open") return window_->canvas()->settled();
     if (verb == "run" || verb == "folderRun")
         return !window_->runs()->busy() && window_->canvas()->settled();
     if (verb == "probe" || verb == "whatIf" || verb == "contributions" || verb == "faithfulness" ||

@@ -20,6 +20,7 @@
 #include <fstream>
 #include <numeric>
 
+#include "tests/support/gate.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/test_data.h"
 #include "ui/main_window/main_window.h"
@@ -43,12 +44,15 @@ class WindowTest : public testing::Test {
         options.guide = QString::fromStdString((kHelp / "guide.md").string());
         options.facts = [] { return std::vector<DoctorLine>{{"device", "none, as it is a test"}}; };
         options.selfTest = [] { return std::vector<DoctorLine>{{"readers", "broken", false}}; };
+        options.watch = [this](const QString& name) { gate_.pass(name); };
         window_ = std::make_unique<MainWindow>(options);
         window_->resize(1300, 820);
         window_->show();
         ASSERT_TRUE(QTest::qWaitForWindowExposed(window_.get()));
         QApplication::setActiveWindow(window_.get());  // no window manager gives it the focus
     }
+
+    void TearDown() override { gate_.release(); }
 
     bool settle(int ms = 120000) {
         return QTest::qWaitFor([&] { return window_->settled(); }, ms) &&
@@ -81,6 +85,7 @@ class WindowTest : public testing::Test {
     QJsonObject values() { return window_->values(); }
 
     test::TemporaryFolder folder_;
+    test::Gate gate_;
     std::unique_ptr<MainWindow> window_;
 };
 

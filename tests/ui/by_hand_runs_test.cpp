@@ -29,6 +29,7 @@ TEST_F(ByHandTest, RunsAreComparedTabulatedAndAskedBack) {
         return nullptr;
     };
     choose(*window_, entryOf("Compare with"));
+    ASSERT_TRUE(settle());
     auto* page = find<QDialog>("comparison.dialog");
     ASSERT_NE(page, nullptr);
     EXPECT_TRUE(layer("difference")["visible"].toBool());

@@ -430,6 +430,7 @@ TEST_F(WindowTest, ComparesTwoRuns) {
         engine::findRuns(folder_.path() / "user/results", "synthetic:size=3072,seed=21");
     ASSERT_EQ(runs.size(), 2u);
     window_->compareWith(runs.back());
+    ASSERT_TRUE(settle());
     auto* page = window_->findChild<QDialog*>("comparison.dialog");
     ASSERT_NE(page, nullptr);
     const double agreement = values()["explorer"].toObject()["agreement"].toDouble();
@@ -441,6 +442,7 @@ TEST_F(WindowTest, ComparesTwoRuns) {
     EXPECT_TRUE(values()["layers"].toObject()["difference"].toObject()["visible"].toBool());
     page->close();
     window_->compareWith("/nowhere");
+    ASSERT_TRUE(settle());
     EXPECT_TRUE(window_->message().contains("/nowhere"));
 }
 

@@ -14,10 +14,12 @@
 #include <QVBoxLayout>
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "engine/pipeline/trust.h"
 #include "io/reader_registry.h"
+#include "ui/wheel_guard.h"
 
 namespace atlas::ui {
 
@@ -26,6 +28,7 @@ MainWindow::MainWindow(const WindowOptions& options)
       cache_(std::make_shared<io::TileCache>(options.cacheBytes)),
       runs_(new RunController(cache_, this)),
       annotations_(new AnnotationStore(this)) {
+    WheelGuard::install();
     setObjectName("window");
     setWindowTitle("AtlasScope");
     setAcceptDrops(true);
@@ -62,6 +65,7 @@ MainWindow::MainWindow(const WindowOptions& options)
             [this] { layersPanel_->adjuster()->setPicture(canvas_->smallPicture()); });
     connect(layersPanel_, &LayersPanel::displayEdited, this, &MainWindow::setDisplay);
     connect(runPanel_, &RunPanel::startAsked, this, &MainWindow::startRun);
+    connect(runPanel_, &RunPanel::inputChanged, this, &MainWindow::showModelInput);
     connect(runPanel_, &RunPanel::cancelAsked, this, [this] { runs_->cancelAll(); });
     connect(layersPanel_, &LayersPanel::visibilityChanged, this,
             [this](const QString& id, bool visible) {
@@ -82,24 +86,14 @@ MainWindow::MainWindow(const WindowOptions& options)
     connect(imagesPanel_, &ImagesPanel::queueAsked, this, &MainWindow::queueImages);
     connect(runs_, &RunController::jobChanged, this, &MainWindow::onJobChanged);
     connect(runs_, &RunController::jobFinished, this, &MainWindow::onJobFinished);
-    connect(runs_, &RunController::queueFinished, this, [this] {
-        if (folderJobs_.empty()) return;
-        std::vector<Job> jobs;
-        for (int number : folderJobs_) jobs.push_back(runs_->jobs()[static_cast<size_t>(number)]);
-        const auto csv =
-            std::filesystem::path(outFor(QString::fromStdString(jobs.front().request.image))) /
-            "atlasscope-summary.csv";
-        const QString error = RunController::writeSummary(jobs, csv);
-        const auto failed = std::count_if(jobs.begin(), jobs.end(), [](const Job& j) {
-            return j.outcome.state != engine::RunState::Done;
-        });
-        showMessage(error.isEmpty() ? tr("%1 of %2 images done. Summary: %3")
-                                          .arg(jobs.size() - static_cast<size_t>(failed))
-                                          .arg(jobs.size())
-                                          .arg(QString::fromStdString(csv.string()))
-                                    : error);
-        folderJobs_.clear();
-    });
+    connect(runs_, &RunController::queueFinished, this, &MainWindow::writeFolderSummary);
+    connect(&work_, &Background::problem, this, &MainWindow::showMessage);
+    connect(&live_, &Background::problem, this, &MainWindow::showMessage);
+    connect(&work_, &Background::changed, this, [this] { busyText_->setText(work_.words()); });
+    for (auto* background : {&work_, &live_, &inputs_}) background->setWatch(options_.watch);
+    runs_->setWatch(options_.watch);
+    views_->setWatch(options_.watch);
+    imagesPanel_->setWatch(options_.watch);
     connectExplorer();
     connectAnnotations();
     connect(contextsPanel_, &ContextsPanel::chosen, this, &MainWindow::goToContext);
@@ -120,7 +114,8 @@ MainWindow::MainWindow(const WindowOptions& options)
 
 MainWindow::~MainWindow() {
     runs_->cancelAll();
-    openers_.clear();
+    for (auto* background : {&work_, &live_, &inputs_}) background->end();
+    runs_->end();
 }
 
 void MainWindow::closeEvent(QCloseEvent* event) {
@@ -147,54 +142,45 @@ void MainWindow::openDropped(const QStringList& paths) {
 
 void MainWindow::openImage(const QString& path) {
     clearMessage();
-    opening_ = true;
-    const int number = ++openNumber_;
-    statusBar()->showMessage(tr("Opening %1 …").arg(path));
-    openers_.emplace_back([this, path, number, options = openOptions_] {
-        std::shared_ptr<const io::ColorSource> image;
-        QString error;
-        try {
+    work_.forget(openTask_);
+    openTask_ = work_.start(
+        "open", tr("Opening %1 …").arg(QFileInfo(path).fileName()),
+        [this, path, options = openOptions_, cache = cache_](const std::stop_token&) {
             const auto source = io::openImage(path.toStdString(), options);
-            image = std::make_shared<io::ColorSource>(source, io::defaultDisplay(source->info()),
-                                                      cache_);
-        } catch (const std::exception& problem) {
-            error = QString::fromUtf8(problem.what());
-        }
-        QMetaObject::invokeMethod(
-            this,
-            [this, path, image, error, number] {
-                if (number == openNumber_) onOpened(path, image, error);
-            },
-            Qt::QueuedConnection);
-    });
+            const auto image = std::make_shared<const io::ColorSource>(
+                source, io::defaultDisplay(source->info()), cache);
+            return Background::Then([this, path, image] { openDisplayed(path, image); });
+        },
+        [this](const QString& error) {
+            pendingView_ = {};
+            pendingLayers_ = {};
+            showMessage(error);
+        });
 }
 
-void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSource> image,
-                          const QString& error) {
-    opening_ = false;
-    statusBar()->clearMessage();
+/// The image before is left: nothing that was asked of it arrives any more. Its runs go on.
+void MainWindow::openDisplayed(const QString& path,
+                               const std::shared_ptr<const io::ColorSource>& image) {
     const QJsonObject view = std::exchange(pendingView_, {});
     const QJsonArray visible = std::exchange(pendingLayers_, {});
-    if (!image) {
-        showMessage(error);
-        return;
-    }
-    image_ = std::move(image);
+    ++subject_.image;
+    modelsCompared_.clear();
+    dropRun();
+    work_.forget(displayTask_);
+    work_.forget(maskTask_);
+    // What the user said of the bands holds for images of the same kind.
+    if (image_ && (image_->info().bands.size() != image->info().bands.size() ||
+                   image_->info().type != image->info().type))
+        runPanel_->setInputAutomatic();
+    image_ = image;
     path_ = path;
-    layers_.clear();
-    look_ = {};
-    hasShownRequest_ = false;
     explorerValues_ = {};
-    forgetProbe();
     explorerModel_.clear();
     explorer_->clearModel();
-    contextsPanel_->clear();
     runsMenu_->setEnabled(false);
     compareMenu_->setEnabled(false);
     layersPanel_->adjuster()->setLook({});
     canvas_->setLook({});
-    tiles_.clear();
-    allClasses_.reset();
     const auto& info = image_->info();
     std::optional<double> um;
     if (info.resolution) um = info.resolution->umPerPixelX;
@@ -202,7 +188,6 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     centre_->setCurrentWidget(views_->grid());
     canvas_->setFocus();
     setWindowTitle(QFileInfo(path).fileName() + " - AtlasScope");
-    runPanel_->setImageOpen(true);
     runPanel_->setResolutionKnown(
         um.has_value(),
         um ? tr("%1 a pixel (%2)")
@@ -214,18 +199,15 @@ void MainWindow::onOpened(const QString& path, std::shared_ptr<const io::ColorSo
     if (!notes.isEmpty()) showMessage(tr("Note: %1").arg(notes.join("; ")));
     applyLayers();
     showDisplay();
+    showModelInput();
     rememberRecent(path);
     views_->setImage(image_, path);
     openSidecars();
-    restoreRuns();
+    restoreRuns(visible);
     if (!view.isEmpty()) {
         canvas_->setRotation(view.value("rotation").toDouble());
         canvas_->goTo({view.value("x").toDouble(), view.value("y").toDouble()},
                       view.value("scale").toDouble(1));
-    }
-    if (!visible.isEmpty()) {
-        for (auto& l : layers_) l.visible = visible.contains(l.id);
-        applyLayers();
     }
     Q_EMIT imageOpened(path);
 }
@@ -244,68 +226,39 @@ void MainWindow::setDisplay(io::DisplaySettings settings, bool ofView) {
         const QRect seen = canvas_->transform().visibleImageRect().toAlignedRect();
         settings.stretchArea = {seen.x(), seen.y(), seen.width(), seen.height()};
     }
-    opening_ = true;
-    const int number = ++openNumber_;
-    openers_.emplace_back([this, number, settings, source = image_->source()] {
-        std::shared_ptr<const io::ColorSource> image;
-        QString error;
-        try {
-            image = std::make_shared<io::ColorSource>(source, settings, cache_);
-        } catch (const std::exception& problem) {
-            error = QString::fromUtf8(problem.what());
-        }
-        QMetaObject::invokeMethod(
-            this,
-            [this, image, error, number] {
-                if (number != openNumber_) return;
-                opening_ = false;
-                if (!image) return showMessage(error);
-                const QPointF centre = canvas_->transform().centre();
-                const double scale = canvas_->transform().scale(),
-                             rotation = canvas_->transform().rotation();
-                image_ = image;
-                std::optional<double> um;
-                if (image_->info().resolution) um = image_->info().resolution->umPerPixelX;
-                canvas_->setImage(image_, um, um && image_->info().resolution->ground);
-                canvas_->setRotation(rotation);
-                canvas_->goTo(centre, scale);
-                views_->setImage(image_, path_);
-                applyLayers();
-                showDisplay();
-            },
-            Qt::QueuedConnection);
-    });
+    work_.forget(displayTask_);
+    displayTask_ = work_.start(
+        "display", tr("Measuring the image …"),
+        [this, settings, source = image_->source(), cache = cache_](const std::stop_token&) {
+            const auto image = std::make_shared<const io::ColorSource>(source, settings, cache);
+            return Background::Then([this, image] { showDisplayed(image); });
+        },
+        [this](const QString& error) { showMessage(error); });
 }
 
-void MainWindow::restoreRuns() {
-    const auto runs = runsOf(path_);
-    if (runs.empty()) return;
-    showRun(runs.front());
-    statusBar()->showMessage(
-        runs.size() > 1
-            ? tr("The newest of %1 runs is shown; the others are in the Run menu.").arg(runs.size())
-            : tr("The run found beside the image is shown."),
-        8000);
+/// The same image in other colours; the view stays.
+void MainWindow::showDisplayed(const std::shared_ptr<const io::ColorSource>& image) {
+    const QPointF centre = canvas_->transform().centre();
+    const double scale = canvas_->transform().scale(), rotation = canvas_->transform().rotation();
+    image_ = image;
+    canvas_->setImage(image_, {}, false);
+    showResolution();
+    canvas_->setRotation(rotation);
+    canvas_->goTo(centre, scale);
+    views_->setImage(image_, path_);
+    applyLayers();
+    showDisplay();
 }
 
-std::filesystem::path MainWindow::outFor(const QString& image) const {
-    return project_ ? std::filesystem::path(project_->runsFolder().toStdString()) : besideOf(image);
-}
-
-/// The runs of a project's image, then those that were made beside it before; newest first each.
-std::vector<std::filesystem::path> MainWindow::runsOf(const QString& image) const {
-    auto runs = engine::findRuns(outFor(image), image.toStdString());
-    if (project_)
-        for (const auto& run : engine::findRuns(besideOf(image), image.toStdString()))
-            runs.push_back(run);
-    return runs;
-}
-
-std::filesystem::path MainWindow::besideOf(const QString& image) const {
-    const QFileInfo file(image);
-    if (file.exists() && QFileInfo(file.absolutePath()).isWritable())
-        return file.absolutePath().toStdString();
-    return options_.userData / "results";
+/// The image's own pixel size; where it has none, the one that the run was given, and said so.
+void MainWindow::showResolution() {
+    if (const auto& own = image_->info().resolution)
+        canvas_->setResolution(own->umPerPixelX, own->ground);
+    else if (hasShownRequest_ && shownRequest_.resolutionUm)
+        canvas_->setResolution(*shownRequest_.resolutionUm, look_.ground,
+                               tr("as given for the run"));
+    else
+        canvas_->setResolution({}, false);
 }
 
 void MainWindow::setAlpha(io::AlphaChoice choice) {
@@ -319,130 +272,6 @@ void MainWindow::openFolder(const QString& folder) {
         return;
     }
     imagesPanel_->setFolder(folder);
-}
-
-engine::RunRequest MainWindow::requestFor(const QString& image) const {
-    engine::RunRequest request = options_.defaults;
-    request.image = image.toStdString();
-    request.out = outFor(image);
-    runPanel_->fill(request);
-    request.open = openOptions_;
-    return request;
-}
-
-/// TorchScript is code: asked once for each file, with its hash.
-bool MainWindow::mayRun(const engine::RunRequest& request) {
-    const auto code = engine::codeOf(request.modelDir);
-    if (!code || engine::isTrusted(*code, request.trustFile)) return true;
-    QMessageBox question(QMessageBox::Warning, tr("Run this model's code?"),
-                         tr("This model is TorchScript: a program that runs with your rights. Run "
-                            "it only if you know where it is from."),
-                         QMessageBox::NoButton, this);
-    question.setObjectName("trust.dialog");
-    question.setInformativeText(tr("%1\nSHA-256 %2")
-                                    .arg(QString::fromStdString(code->file.string()),
-                                         QString::fromStdString(code->sha256)));
-    auto* yes = question.addButton(tr("Trust and run"), QMessageBox::AcceptRole);
-    yes->setObjectName("trust.yes");
-    auto* no = question.addButton(tr("Do not run"), QMessageBox::RejectRole);
-    no->setObjectName("trust.no");
-    question.setDefaultButton(no);
-    question.exec();
-    if (question.clickedButton() != yes) {
-        showMessage(
-            tr("Not run: %1 is not trusted.").arg(QString::fromStdString(code->file.string())));
-        return false;
-    }
-    engine::trust(*code, request.trustFile);
-    return true;
-}
-
-void MainWindow::startRun() {
-    if (!image_) return;
-    clearMessage();
-    try {
-        engine::RunRequest request = requestFor(path_);
-        QRectF area;
-        if (runPanel_->area() == RunPanel::Area::View)
-            area = canvas_->transform().visibleImageRect();
-        if (runPanel_->area() == RunPanel::Area::Rectangle) area = canvas_->region();
-        if (runPanel_->area() == RunPanel::Area::Rectangle && area.isEmpty()) {
-            showMessage(tr("Draw a rectangle first (R), or choose another area."));
-            return;
-        }
-        if (!area.isEmpty()) {
-            const QRect whole = area.toAlignedRect();
-            request.region = io::Rect{whole.x(), whole.y(), whole.width(), whole.height()};
-        }
-        if (!image_->info().resolution && !request.resolutionUm) {
-            showMessage(tr("%1 does not say how large a pixel is: fill in \"Pixel size\", e.g. "
-                           "0.5um or 0.3m.")
-                            .arg(path_));
-            return;
-        }
-        const auto model = engine::loadModelConfig(request.modelDir);
-        if (!mayRun(request)) return;
-        look_ = ModelLook::of(model);
-        setExplorerModel(request.modelDir);
-        forgetProbe();
-        layers_.clear();
-        shownRequest_ = request;
-        hasShownRequest_ = true;
-        if (request.resolutionUm) canvas_->setResolution(*request.resolutionUm, model.ground);
-        runs_->enqueue(request);
-        const QPointF centre = canvas_->transform().centre();
-        runs_->setFocus(centre.x(), centre.y());
-        liveTimer_.start();
-    } catch (const std::exception& error) {
-        showMessage(QString::fromUtf8(error.what()));
-    }
-}
-
-void MainWindow::queueImages(const QStringList& images) {
-    try {
-        if (!images.isEmpty() && !mayRun(requestFor(images.first()))) return;
-        for (const auto& image : images) {
-            imagesPanel_->setState(image, tr("waiting"), {});
-            folderJobs_.push_back(static_cast<int>(runs_->jobs().size()));
-            runs_->enqueue(requestFor(image));
-        }
-    } catch (const std::exception& error) {
-        showMessage(QString::fromUtf8(error.what()));
-    }
-}
-
-void MainWindow::onJobChanged(int number) {
-    const Job& job = runs_->jobs()[static_cast<size_t>(number)];
-    const QString image = QString::fromStdString(job.request.image);
-    const QString state = job.waiting ? tr("waiting") : progressText(job.progress);
-    lastJobState_ = QString::fromUtf8(engine::runStateName(job.progress.state));
-    imagesPanel_->setState(image, job.ended ? lastJobState_ : state, state);
-    if (!job.waiting) runPanel_->showProgress(job.progress);
-    if (!job.progress.device.empty())
-        deviceText_->setText(QString::fromStdString(job.progress.device));
-}
-
-void MainWindow::onJobFinished(int number) {
-    const Job& job = runs_->jobs()[static_cast<size_t>(number)];
-    const QString image = QString::fromStdString(job.request.image);
-    const bool shown = hasShownRequest_ && shownRequest_.image == job.request.image;
-    if (!job.outcome.error.empty() && folderJobs_.empty())
-        showMessage(QString::fromStdString(job.outcome.error));
-    if ((image == path_ || shown) && !job.outcome.folder.empty() && image == path_) {
-        liveTimer_.stop();
-        shownRequest_ = job.request;
-        hasShownRequest_ = true;
-        showRun(job.outcome.folder);
-        QStringList notes;
-        for (const auto& warning : job.outcome.warnings)
-            if (!std::count(image_->info().warnings.begin(), image_->info().warnings.end(),
-                            warning))
-                notes << QString::fromStdString(warning);
-        if (!notes.isEmpty() && job.outcome.error.empty())
-            showMessage(tr("Look twice: %1").arg(notes.join("; ")));
-    }
-    if (!runs_->busy()) liveTimer_.stop();
-    showModelsCompared(number);
 }
 
 void MainWindow::updateStatus() {
@@ -486,9 +315,23 @@ void MainWindow::clearMessage() {
 }
 
 bool MainWindow::settled() const {
-    return !opening_ && !runs_->asking() && !runs_->busy() && canvas_->settled() &&
-           !views_->opening() && views_->grid()->settled();
+    return !loading() && !inputs_.busy() && !runs_->asking() && !runs_->busy() &&
+           canvas_->settled() && !views_->opening() && views_->grid()->settled();
 }
+
+namespace {
+
+/// As the legend has them.
+QJsonObject sharesOf(const OverlayLayer& layer) {
+    QJsonObject shares;
+    const double all = std::accumulate(layer.areas.begin(), layer.areas.end(), 0.0);
+    for (size_t i = 0; i < layer.areas.size(); ++i)
+        if (layer.areas[i] > 0)
+            shares[layer.classNames.value(static_cast<int>(i))] = layer.areas[i] / all;
+    return shares;
+}
+
+}  // namespace
 
 QJsonObject MainWindow::values() const {
     QJsonObject v{{"message", message()},
@@ -501,11 +344,13 @@ QJsonObject MainWindow::values() const {
                   {"device", deviceText_->text()},
                   {"state", lastJobState_},
                   {"busy", runs_->busy()},
+                  {"loading", work_.words()},
                   {"pointer", pointer_},
                   {"probe", probeValues_},
                   {"explorer", explorerValues_},
                   {"inspector", inspector_->text()},
                   {"position", positionText_->text()},
+                  {"scaleBar", canvas_->scaleBar()},
                   {"attentionScale", scale_}};
     if (image_) {
         v["width"] = static_cast<double>(image_->info().levels[0].width);
@@ -513,11 +358,9 @@ QJsonObject MainWindow::values() const {
     }
     QJsonObject layers, folder;
     for (const auto& l : layers_)
-        layers[l.id] = QJsonObject{{"visible", l.visible},
-                                   {"opacity", l.opacity},
-                                   {"title", l.title},
-                                   {"band", l.band},
-                                   {"threshold", l.threshold}};
+        layers[l.id] = QJsonObject{{"visible", l.visible},     {"opacity", l.opacity},
+                                   {"title", l.title},         {"band", l.band},
+                                   {"threshold", l.threshold}, {"shares", sharesOf(l)}};
     for (const auto& image : imagesPanel_->images())
         folder[QFileInfo(image).fileName()] = imagesPanel_->stateOf(image);
     v["layers"] = layers;
@@ -526,8 +369,8 @@ QJsonObject MainWindow::values() const {
                     {"selected", annotations_->find(annotations_->selected())
                                      ? measureText(*annotations_->find(annotations_->selected()))
                                      : QString()}};
-    v["contexts"] =
-        QJsonObject{{"shown", contextsPanel_->shown()}, {"all", static_cast<int>(tiles_.size())}};
+    v["contexts"] = QJsonObject{{"shown", contextsPanel_->shown()},
+                                {"all", loaded_ ? static_cast<int>(loaded_->tiles.size()) : 0}};
     v["folder"] = folder;
     if (const Job* job = runs_->running()) v["done"] = static_cast<double>(job->progress.done);
     return v;

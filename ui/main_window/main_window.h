@@ -11,12 +11,14 @@
 #include <QTimer>
 #include <filesystem>
 #include <memory>
-#include <thread>
+#include <optional>
+#include <set>
 #include <vector>
 
 #include "engine/pipeline/foreground.h"
 #include "io/reader_registry.h"
 #include "ui/annotations/annotation_store.h"
+#include "ui/background.h"
 #include "ui/dialogs/doctor_page.h"
 #include "ui/dialogs/settings_page.h"
 #include "ui/panels/annotations_panel.h"
@@ -44,6 +46,7 @@ struct WindowOptions {
     size_t cacheBytes = size_t{512} << 20;
     DoctorLines facts, selfTest;  ///< of the Doctor page
     QString guide;                ///< Markdown file of the user's guide
+    Background::Watch watch;      ///< sees all work outside the GUI thread; for tests
 };
 
 class MainWindow : public QMainWindow {
@@ -115,7 +118,8 @@ class MainWindow : public QMainWindow {
 
     /// Nothing is loading, running or waiting to be drawn.
     bool settled() const;
-    bool opening() const { return opening_; }
+    /// An image, a run, a comparison or the like is being read.
+    bool loading() const { return work_.busy(); }
     bool probing() const { return runs_->asking(); }
     QString message() const { return messageText_->text(); }
     void showMessage(const QString& text);
@@ -143,25 +147,45 @@ class MainWindow : public QMainWindow {
     void openDropped(const QStringList& paths);
     void addMaskLayer(const engine::ForegroundMap& map);
     void showDisplay();
-    void onOpened(const QString& path, std::shared_ptr<const io::ColorSource> image,
-                  const QString& error);
-    void restoreRuns();
+    void openDisplayed(const QString& path, const std::shared_ptr<const io::ColorSource>& image);
+    void showDisplayed(const std::shared_ptr<const io::ColorSource>& image);
+    void showResolution();
+    void restoreRuns(const QJsonArray& visible);
     bool mayRun(const engine::RunRequest& request);
     std::filesystem::path outFor(const QString& image) const;
-    QString runTitle(const std::filesystem::path& folder) const;
     std::filesystem::path besideOf(const QString& image) const;
-    std::vector<std::filesystem::path> runsOf(const QString& image) const;
+    std::vector<std::filesystem::path> outsOf(const QString& image) const;
     engine::RunRequest requestFor(const QString& image) const;
     void onJobChanged(int number);
     void onJobFinished(int number);
+    void showJob();
+    void tellEnd(const Job& job);
+    void writeFolderSummary();
+    /// In the Run panel: what the chosen model is given of this image.
+    void showModelInput();
+    void followJob(const Job& job);
     void refreshLive();
-    void showRun(const std::filesystem::path& folder);
+    /// The window shows one image and one run over it. What was asked of others is forgotten, and
+    /// an answer counts only while `subject()` is what it was when it was asked.
+    struct Subject {
+        int image = 0, run = 0;
+        bool operator==(const Subject&) const = default;
+    };
+    Subject subject() const { return subject_; }
+    void leaveRun();
+    void dropRun();
+    struct RunsRead;
+    /// Reads a run (the newest of the image where `folder` is empty) and what the menus offer;
+    /// `then` is called when it is shown, or has turned out not to be there.
+    void showRun(const std::filesystem::path& folder, const std::function<void()>& then = {});
+    void applyRun(const RunsRead& read);
+    void fillRuns(const RunsRead& read);
+    void putLayers(const std::vector<OverlayLayer>& made);
     void applyLayers();
-    void showTiles(const engine::LoadedRun& run);
-    void fillRuns();
+    void showTiles();
     void filterPrediction();
     void goToContext(const QRectF& box);
-    std::vector<OverlayLayer> layersOver(const QString& image) const;
+    std::function<std::vector<OverlayLayer>()> layersOver(const QString& image) const;
     void moveLayer(const QString& id, int by);
     OverlayLayer* layer(const QString& id);
     void toggleLayer(const QString& id);
@@ -170,6 +194,12 @@ class MainWindow : public QMainWindow {
     void stepScale(int by);
     void changeOpacity(double by);
     void onHover(const QPointF& point, bool inside);
+    /// Asks the network of the run that is shown. What `work` returns is done while both are still
+    /// shown.
+    using AskImage =
+        std::function<std::function<void()>(const io::ColorSource&, const engine::Classifier&,
+                                            const engine::RunRequest&, const std::stop_token&)>;
+    void askAbout(const QString& words, AskImage work);
     void showProbe(const engine::ProbeResult& result, bool second);
     void showSaliency(const engine::SaliencyResult& result);
     void showContributions(const engine::ContributionResult& result);
@@ -190,18 +220,6 @@ class MainWindow : public QMainWindow {
     void forgetProbe();
     void followZoom();
     QPointF explorePoint() const;
-    /// The image on the screen, for work in another thread.
-    struct Shown {
-        std::shared_ptr<const io::ColorSource> image;
-        std::shared_ptr<io::TileCache> cache;
-        /// A network never sees an index: then the image's own bands. May read.
-        std::shared_ptr<const io::ColorSource> forTheNetwork() const {
-            if (image->settings().mixing == io::BandMixing::Color) return image;
-            return std::make_shared<io::ColorSource>(image->source(),
-                                                     io::defaultDisplay(image->info()), cache);
-        }
-    };
-    Shown shown() const { return {image_, cache_}; }
     bool canAsk();
     void updateStatus();
     void rememberRecent(const QString& path);
@@ -249,9 +267,8 @@ class MainWindow : public QMainWindow {
     ExplorerPanel* explorer_;
     ContextsPanel* contextsPanel_;
     std::shared_ptr<const io::GridRaster> allClasses_;  ///< the prediction without a filter
-    std::vector<engine::TileRow> tiles_;
     QLabel* inspector_;
-    QLabel *positionText_, *scaleText_, *deviceText_, *cacheText_;
+    QLabel *positionText_, *busyText_, *scaleText_, *deviceText_, *cacheText_;
     QMenu *recentMenu_, *runsMenu_, *compareMenu_;
     std::filesystem::path shownRun_;
     QTimer liveTimer_, statusTimer_;
@@ -263,18 +280,24 @@ class MainWindow : public QMainWindow {
     int scale_ = 0;
     QPointF hover_;
     bool hoverInside_ = false;
-    bool opening_ = false;
     std::optional<QPointF> probed_;
     std::vector<QRectF> probeBoxes_;
     size_t firstBoxes_ = 0;  ///< of the first probe
     QStringList probeLines_;
     engine::FlowResult flow_;
     QString explorerModel_;
-    int openNumber_ = 0;
+    Subject subject_;
+    int question_ = 0;  ///< the last one about the image that is shown
+    int openTask_ = 0, displayTask_ = 0, maskTask_ = 0, loadTask_ = 0, compareTask_ = 0;
     std::vector<int> folderJobs_;
-    std::vector<std::jthread> openers_;
+    int liveJob_ = -1;    ///< the job whose layers are shown while it goes on
+    int followed_ = -1;   ///< the last job that came to be shown over the image by itself
+    std::set<int> told_;  ///< jobs whose end was shown over their image
+    std::shared_ptr<const engine::LoadedRun> loaded_;      ///< the run that is shown
+    std::shared_ptr<const engine::RunLayers> liveLayers_;  ///< what was shown of a run going on
     QJsonObject pointer_, probeValues_, explorerValues_;
     QString lastJobState_;
+    Background work_, live_, inputs_;  ///< last: they end first
 };
 
 }  // namespace atlas::ui

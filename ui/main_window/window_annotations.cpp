@@ -36,12 +36,15 @@ QString MainWindow::measureText(const Annotation& a) const {
     }
     double x = 0, y = 0;
     bool ground = false;
+    QString note;
     if (const auto& r = image_->info().resolution) {
         x = r->umPerPixelX;
         y = r->umPerPixelY;
         ground = r->ground;
     } else if (hasShownRequest_ && shownRequest_.resolutionUm) {
         x = y = *shownRequest_.resolutionUm;
+        ground = look_.ground;
+        note = tr(" (pixel size as given for the run)");
     }
     if (!(x > 0)) {
         return a.hasArea() ? tr("%1 px²").arg(a.area(), 0, 'f', 0)
@@ -54,8 +57,9 @@ QString MainWindow::measureText(const Annotation& a) const {
     scale(scaled.points);
     for (auto& hole : scaled.holes) scale(hole);
     const QString length = QString::fromStdString(engine::lengthText(scaled.length(), ground));
-    return a.hasArea() ? tr("%1, around %2").arg(areaText(scaled.area(), ground, 3), length)
-                       : length;
+    return (a.hasArea() ? tr("%1, around %2").arg(areaText(scaled.area(), ground, 3), length)
+                        : length) +
+           note;
 }
 
 namespace {

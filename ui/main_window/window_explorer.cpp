@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/pipeline/model_input.h"
 #include "ui/main_window/main_window.h"
 
 namespace atlas::ui {
@@ -132,6 +133,25 @@ bool MainWindow::canAsk() {
     return false;
 }
 
+void MainWindow::askAbout(const QString& words, AskImage work) {
+    const int number =
+        runs_->ask(shownRequest_,
+                   [this, source = image_->source(), cache = cache_, request = shownRequest_,
+                    asked = subject(),
+                    work = std::move(work)](const engine::Classifier& network,
+                                            const std::stop_token& stop) -> RunController::Answer {
+                       const auto input =
+                           engine::openModelInput(source, network.config(), request.input, cache);
+                       const auto answer = work(*input, network, request, stop);
+                       return [this, asked, answer] {
+                           if (asked == subject()) answer();
+                       };
+                   });
+    if (number == 0) return;
+    question_ = number;
+    statusBar()->showMessage(words);
+}
+
 void MainWindow::probe(const QPointF& point, bool second) {
     if (!image_ || !hasShownRequest_) {
         showMessage(tr("Run a model first: the probe shows what its network attended to."));
@@ -140,13 +160,13 @@ void MainWindow::probe(const QPointF& point, bool second) {
     if (!second) probed_ = point;
     engine::ProbeWhere where = explorer_->where();
     where.scale = std::max(scale_, std::max(0, where.stage));  // later stages lack the fine scales
-    statusBar()->showMessage(tr("Asking the network …"));
-    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, where, point,
-                               second](const engine::Classifier& network, const std::stop_token&) {
-        const auto result = std::make_shared<engine::ProbeResult>(
-            engine::probeAt(*image.forTheNetwork(), network, request, where, point.x(), point.y()));
-        return [this, result, second] { showProbe(*result, second); };
-    });
+    askAbout(tr("Asking the network …"),
+             [this, where, point, second](const auto& image, const auto& network,
+                                          const auto& request, const std::stop_token&) {
+                 const auto result = std::make_shared<engine::ProbeResult>(
+                     engine::probeAt(image, network, request, where, point.x(), point.y()));
+                 return [this, result, second] { showProbe(*result, second); };
+             });
 }
 
 void MainWindow::showProbe(const engine::ProbeResult& result, bool second) {
@@ -208,23 +228,23 @@ void MainWindow::whatIf(engine::WhatIf change) {
         point = {
             static_cast<double>(change.region.x) + static_cast<double>(change.region.width) / 2,
             static_cast<double>(change.region.y) + static_cast<double>(change.region.height) / 2};
-    statusBar()->showMessage(tr("Classifying again …"));
-    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, change, point](
-                                  const engine::Classifier& network, const std::stop_token&) {
-        const auto result = std::make_shared<engine::WhatIfResult>(
-            engine::whatIf(*image.forTheNetwork(), network, request, change, point.x(), point.y()));
-        return [this, result] {
-            explorer_->showWhatIf(*result, look_.classNames);
-            canvas_->setProbeBoxes({{result->context.x, result->context.y, result->context.width,
-                                     result->context.height}});
-            QJsonArray before, after;
-            for (float p : result->before) before.append(p);
-            for (float p : result->after) after.append(p);
-            explorerValues_["change"] = QString::fromStdString(result->change);
-            explorerValues_["before"] = before;
-            explorerValues_["after"] = after;
-        };
-    });
+    askAbout(tr("Classifying again …"),
+             [this, change, point](const auto& image, const auto& network, const auto& request,
+                                   const std::stop_token&) {
+                 const auto result = std::make_shared<engine::WhatIfResult>(
+                     engine::whatIf(image, network, request, change, point.x(), point.y()));
+                 return [this, result] {
+                     explorer_->showWhatIf(*result, look_.classNames);
+                     canvas_->setProbeBoxes({{result->context.x, result->context.y,
+                                              result->context.width, result->context.height}});
+                     QJsonArray before, after;
+                     for (float p : result->before) before.append(p);
+                     for (float p : result->after) after.append(p);
+                     explorerValues_["change"] = QString::fromStdString(result->change);
+                     explorerValues_["before"] = before;
+                     explorerValues_["after"] = after;
+                 };
+             });
 }
 
 /// The drawn rectangle or the selected annotation, whichever came last.
@@ -254,11 +274,11 @@ bool MainWindow::chooseRegion(engine::WhatIf& change) {
 void MainWindow::flow() {
     if (!canAsk()) return;
     const QPointF point = explorePoint();
-    statusBar()->showMessage(tr("Following attention back …"));
-    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, point](
-                                  const engine::Classifier& network, const std::stop_token&) {
+    askAbout(tr("Following attention back …"), [this, point](const auto& image, const auto& network,
+                                                             const auto& request,
+                                                             const std::stop_token&) {
         const auto result = std::make_shared<engine::FlowResult>(
-            engine::flowAt(*image.forTheNetwork(), network, request, point.x(), point.y()));
+            engine::flowAt(image, network, request, point.x(), point.y()));
         return [this, result] {
             flow_ = *result;
             QStringList names;
@@ -318,25 +338,25 @@ void MainWindow::showFlow(int depth) {
 void MainWindow::contributions() {
     if (!canAsk()) return;
     const QPointF point = explorePoint();
-    statusBar()->showMessage(tr("Asking the network …"));
-    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, point](
-                                  const engine::Classifier& network, const std::stop_token&) {
-        const auto result = std::make_shared<engine::ContributionResult>(engine::contributionsAt(
-            *image.forTheNetwork(), network, request, point.x(), point.y()));
-        return [this, result] { showContributions(*result); };
-    });
+    askAbout(tr("Asking the network …"),
+             [this, point](const auto& image, const auto& network, const auto& request,
+                           const std::stop_token&) {
+                 const auto result = std::make_shared<engine::ContributionResult>(
+                     engine::contributionsAt(image, network, request, point.x(), point.y()));
+                 return [this, result] { showContributions(*result); };
+             });
 }
 
 void MainWindow::saliency(engine::Saliency kind) {
     if (!canAsk()) return;
     const QPointF point = explorePoint();
-    statusBar()->showMessage(tr("Asking the network …"));
-    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, point, kind](
-                                  const engine::Classifier& network, const std::stop_token&) {
-        const auto result = std::make_shared<engine::SaliencyResult>(engine::saliencyAt(
-            *image.forTheNetwork(), network, request, kind, -1, point.x(), point.y()));
-        return [this, result] { showSaliency(*result); };
-    });
+    askAbout(tr("Asking the network …"),
+             [this, point, kind](const auto& image, const auto& network, const auto& request,
+                                 const std::stop_token&) {
+                 const auto result = std::make_shared<engine::SaliencyResult>(
+                     engine::saliencyAt(image, network, request, kind, -1, point.x(), point.y()));
+                 return [this, result] { showSaliency(*result); };
+             });
 }
 
 void MainWindow::showSaliency(const engine::SaliencyResult& result) {
@@ -405,20 +425,22 @@ void MainWindow::showContributions(const engine::ContributionResult& result) {
 void MainWindow::faithfulness(const engine::FaithfulnessOptions& options) {
     if (!canAsk()) return;
     explorer_->showProgress(0);
-    runs_->ask(shownRequest_, [this, image = shown(), request = shownRequest_, options](
-                                  const engine::Classifier& network, const std::stop_token& stop) {
-        const auto progress = [this](double done) {
-            QMetaObject::invokeMethod(
-                this,
-                [this, done] {
-                    if (runs_->asking()) explorer_->showProgress(done);
-                },
-                Qt::QueuedConnection);
-        };
-        const auto result = std::make_shared<engine::FaithfulnessResult>(engine::faithfulness(
-            *image.forTheNetwork(), network, request, options, stop, progress));
-        return [this, result] { showFaithfulness(*result); };
-    });
+    askAbout(tr("Measuring …"),
+             [this, options, asked = subject()](const auto& image, const auto& network,
+                                                const auto& request, const std::stop_token& stop) {
+                 const auto progress = [this, asked](double done) {
+                     QMetaObject::invokeMethod(
+                         this,
+                         [this, done, asked] {
+                             if (asked == subject() && runs_->asking())
+                                 explorer_->showProgress(done);
+                         },
+                         Qt::QueuedConnection);
+                 };
+                 const auto result = std::make_shared<engine::FaithfulnessResult>(
+                     engine::faithfulness(image, network, request, options, stop, progress));
+                 return [this, result] { showFaithfulness(*result); };
+             });
     if (!runs_->asking()) explorer_->showProgress(-1);
 }
 

@@ -7,39 +7,32 @@
 #include <cmath>
 #include <cstring>
 
-#include "ui/dialogs/comparison_page.h"
+#include "engine/pipeline/model_input.h"
 #include "ui/main_window/main_window.h"
 
 namespace atlas::ui {
-namespace {
-constexpr size_t kRunsOffered = 12;
-}
-
 void MainWindow::previewMask() {
     if (!image_) return;
     if (auto* old = layer("foreground")) {  // a second press takes it away
         old->visible = !old->visible;
         return applyLayers();
     }
-    opening_ = true;
-    const int number = openNumber_;
-    openers_.emplace_back([this, number, image = shown()] {
-        engine::ForegroundMap map;
-        QString error;
-        try {
-            map = engine::findForeground(*image.forTheNetwork());
-        } catch (const std::exception& problem) {
-            error = QString::fromUtf8(problem.what());
-        }
-        QMetaObject::invokeMethod(
-            this,
-            [this, map, error, number] {
-                if (number != openNumber_) return;
-                opening_ = false;
-                error.isEmpty() ? addMaskLayer(map) : showMessage(error);
-            },
-            Qt::QueuedConnection);
-    });
+    work_.forget(maskTask_);
+    engine::RunRequest request;  // the mask is found in what the network is given
+    try {
+        request = requestFor(path_);
+    } catch (const std::exception& error) {
+        return showMessage(QString::fromUtf8(error.what()));
+    }
+    maskTask_ = work_.start(
+        "mask", tr("Looking for the background …"),
+        [this, source = image_->source(), cache = cache_, request](const std::stop_token&) {
+            const auto input = engine::openModelInput(
+                source, engine::loadModelConfig(request.modelDir), request.input, cache);
+            const engine::ForegroundMap map = engine::findForeground(*input);
+            return Background::Then([this, map] { addMaskLayer(map); });
+        },
+        [this](const QString& error) { showMessage(error); });
 }
 
 void MainWindow::addMaskLayer(const engine::ForegroundMap& map) {
@@ -57,124 +50,24 @@ void MainWindow::addMaskLayer(const engine::ForegroundMap& map) {
     l.colors = {QColor(40, 40, 46), QColor(86, 180, 233)};
     l.opacity = 0.45;
     l.visible = true;
+    l.measureAreas({0, 0, full.width, full.height});
     layers_.push_back(l);
     applyLayers();
-}
-
-void MainWindow::refreshLive() {
-    const Job* job = runs_->running();
-    if (!job || QString::fromStdString(job->request.image) != path_ || !image_) return;
-    const QPointF centre = canvas_->transform().centre();
-    runs_->setFocus(centre.x(), centre.y());
-    const auto results = runs_->snapshot();
-    if (!results || look_.classNames.isEmpty()) return;
-    layers_ = makeLayers(*results, look_, layers_);
-    applyLayers();
-}
-
-void MainWindow::showRun(const std::filesystem::path& folder) {
-    try {
-        const auto run = engine::loadRun(folder);
-        look_ = ModelLook::of(run);
-        layers_ = makeLayers(run.layers, look_, layers_);
-        shownRequest_ = run.sameContexts(hasShownRequest_ ? shownRequest_ : requestFor(path_));
-        hasShownRequest_ = true;
-        if (run.resolutionUm) canvas_->setResolution(*run.resolutionUm, run.ground);
-        setExplorerModel(run.modelDir);
-        showTiles(run);
-        shownRun_ = folder;
-        fillRuns();
-        applyLayers();
-    } catch (const std::exception& error) {
-        showMessage(QString::fromUtf8(error.what()));
-    }
-}
-
-/// Model and time. Throws where the run is not whole.
-QString MainWindow::runTitle(const std::filesystem::path& folder) const {
-    const QFileInfo file(QString::fromStdString((folder / "run.json").string()));
-    return QString("%1, %2").arg(QString::fromStdString(engine::runModelName(folder)),
-                                 locale().toString(file.lastModified(), QLocale::ShortFormat));
-}
-
-/// What the menus offer of the runs beside the image, newest first.
-void MainWindow::fillRuns() {
-    runsMenu_->clear();
-    compareMenu_->clear();
-    auto runs = runsOf(path_);
-    if (runs.size() > kRunsOffered) runs.resize(kRunsOffered);
-    for (const auto& folder : runs) {
-        QString name;
-        try {
-            name = runTitle(folder);
-        } catch (const std::exception&) {
-            continue;  // not whole: nothing to show
-        }
-        auto* show = runsMenu_->addAction(name, this, [this, folder] {
-            forgetProbe();  // it asked another network
-            showRun(folder);
-        });
-        show->setCheckable(true);
-        show->setChecked(folder == shownRun_);
-        if (folder != shownRun_)
-            compareMenu_->addAction(name, this, [this, folder] { compareWith(folder); });
-    }
-    runsMenu_->setEnabled(!runsMenu_->isEmpty());
-    compareMenu_->setEnabled(!compareMenu_->isEmpty());
-}
-
-void MainWindow::compareWith(const std::filesystem::path& folder) {
-    try {
-        const auto first = engine::loadRun(shownRun_), second = engine::loadRun(folder);
-        const auto comparison = engine::compareRuns(first, second);
-        std::erase_if(layers_, [](const OverlayLayer& l) { return l.id == "difference"; });
-        OverlayLayer l;
-        l.id = "difference";
-        l.title = tr("difference");
-        l.kind = OverlayLayer::Kind::Classes;
-        l.raster = std::make_shared<io::GridRaster>(comparison.difference);
-        l.classNames = {tr("same"), tr("differs")};
-        l.colors = {QColor(0, 158, 115), QColor(213, 94, 0)};
-        l.opacity = 0.6;
-        l.visible = true;
-        layers_.push_back(l);
-        if (auto* prediction = layer("prediction")) prediction->visible = false;
-        layersPanel_->select("difference");
-        applyLayers();
-        explorerValues_["agreement"] = comparison.agreement();
-        auto* page = new ComparisonPage(comparison, runTitle(shownRun_), runTitle(folder), this);
-        page->setAttribute(Qt::WA_DeleteOnClose);
-        page->open();
-    } catch (const std::exception& error) {
-        showMessage(QString::fromUtf8(error.what()));
-    }
-}
-
-void MainWindow::showTiles(const engine::LoadedRun& run) {
-    tiles_ = run.tiles;
-    annotationsPanel_->offerClasses(look_.classNames, look_.classColors);
-    allClasses_ = std::make_shared<io::GridRaster>(run.layers.classes);
-    double um2 = 0;
-    if (shownRequest_.resolutionUm)
-        um2 = *shownRequest_.resolutionUm * *shownRequest_.resolutionUm;
-    else if (image_->info().resolution)
-        um2 = image_->info().resolution->umPerPixelX * image_->info().resolution->umPerPixelY;
-    contextsPanel_->setTiles(tiles_, look_, um2, image_);
 }
 
 /// A cell is drawn where any context over it is left by the filter.
 void MainWindow::filterPrediction() {
     auto* prediction = layer("prediction");
-    if (!prediction || !allClasses_) return;
+    if (!prediction || !allClasses_ || !loaded_) return;
     if (!contextsPanel_->filters()) {
         prediction->raster = allClasses_;
     } else {
         auto filtered = std::make_shared<io::GridRaster>(*allClasses_);
         std::fill(filtered->values.begin(), filtered->values.end(), NAN);
         const auto kept = contextsPanel_->kept();
-        for (size_t i = 0; i < kept.size(); ++i) {
+        for (size_t i = 0; i < std::min(kept.size(), loaded_->tiles.size()); ++i) {
             if (!kept[i]) continue;
-            const auto& tile = tiles_[i];
+            const auto& tile = loaded_->tiles[i];
             const auto& r = *filtered;
             const auto range = [](double from, double length, double cell, int count) {
                 const double slack = 0.01;  // places in tiles.csv are rounded
@@ -190,6 +83,7 @@ void MainWindow::filterPrediction() {
         }
         prediction->raster = filtered;
     }
+    prediction->measureAreas(loaded_->region);
     applyLayers();
 }
 
@@ -197,6 +91,13 @@ void MainWindow::goToContext(const QRectF& box) {
     canvas_->showBox(box);
     canvas_->setProbeBoxes({box});
     onHover(box.center(), true);
+}
+
+/// The layers of a run, made in a thread from those of a while ago.
+void MainWindow::putLayers(const std::vector<OverlayLayer>& made) {
+    layers_ = withSettingsOf(layers_, made);
+    for (auto& l : layers_) retitle(l);
+    applyLayers();
 }
 
 void MainWindow::applyLayers() {
@@ -217,17 +118,6 @@ void MainWindow::moveLayer(const QString& id, int by) {
     }
     applyLayers();
     layersPanel_->select(id);
-}
-
-std::vector<OverlayLayer> MainWindow::layersOver(const QString& image) const {
-    const auto runs = runsOf(image);
-    if (runs.empty()) return {};
-    try {
-        const auto run = engine::loadRun(runs.front());
-        return makeLayers(run.layers, ModelLook::of(run), {});
-    } catch (const std::exception&) {
-        return {};  // the other image is shown all the same
-    }
 }
 
 OverlayLayer* MainWindow::layer(const QString& id) {
@@ -342,13 +232,15 @@ void MainWindow::onHover(const QPointF& point, bool inside) {
             pointer_["class"] = classes->classNames.value(static_cast<int>(label));
             std::vector<std::pair<float, int>> ranked;
             int column = 0, row = 0;
-            if (probability->raster->cellAt(point.x(), point.y(), column, row))
+            if (probability && probability->raster->cellAt(point.x(), point.y(), column, row))
                 for (int b = 0; b < probability->raster->bands; ++b)
                     ranked.emplace_back(probability->raster->at(b, column, row), b);
             std::sort(ranked.rbegin(), ranked.rend());
             if (!ranked.empty()) pointer_["probability"] = ranked.front().first;
             for (size_t i = 0; i < std::min<size_t>(3, ranked.size()); ++i) {
-                const QColor color = classes->colors.at(static_cast<size_t>(ranked[i].second));
+                const auto best = static_cast<size_t>(ranked[i].second);
+                const QColor color =
+                    best < classes->colors.size() ? classes->colors[best] : QColor();
                 lines << QString("<span style='color:%1'>■</span> %2 <b>%3 %</b>")
                              .arg(color.name(),
                                   classes->classNames.value(ranked[i].second).toHtmlEscaped())

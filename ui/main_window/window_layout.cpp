@@ -112,10 +112,12 @@ void MainWindow::buildCentre() {
         return label;
     };
     positionText_ = statusLabel("status.position", tr("Position under the pointer"));
+    busyText_ = statusLabel("status.busy", tr("What is read or measured at the moment"));
     scaleText_ = statusLabel("status.scale", tr("Screen pixels an image pixel"));
     deviceText_ = statusLabel("status.device", tr("Where the network runs, and why"));
     cacheText_ = statusLabel("status.cache", tr("Decoded tiles held in memory"));
     statusBar()->addWidget(positionText_, 1);
+    statusBar()->addPermanentWidget(busyText_);
     statusBar()->addPermanentWidget(scaleText_);
     statusBar()->addPermanentWidget(deviceText_);
     statusBar()->addPermanentWidget(cacheText_);

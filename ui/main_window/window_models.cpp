@@ -50,7 +50,7 @@ void MainWindow::validateModel(const QString& model, ModelsPage* page) {
     } catch (const std::exception& error) {
         return show({false, error.what(), 0, 0, {}});
     }
-    runs_->ask(
+    const int question = runs_->ask(
         request,
         [show](const engine::Classifier& network, const std::stop_token&) {
             return [show, check = engine::checkModel(network)] { show(check); };
@@ -58,6 +58,8 @@ void MainWindow::validateModel(const QString& model, ModelsPage* page) {
         [show](const QString& problem) {
             show({false, problem.toStdString(), 0, 0, {}});
         });
+    // Nobody waits for it any more when the page is closed.
+    connect(page, &QDialog::finished, this, [this, question] { runs_->forget(question); });
 }
 
 void MainWindow::compareModels(const std::filesystem::path& first,
@@ -77,26 +79,33 @@ void MainWindow::compareModels(const std::filesystem::path& first,
             if (!mayRun(request)) return;
             requests.push_back(request);
         }
-        look_ = ModelLook::of(engine::loadModelConfig(first));
-        setExplorerModel(first);
-        forgetProbe();
-        layers_.clear();
-        for (const auto& request : requests) modelsCompared_.push_back(runs_->enqueue(request));
+        for (const auto& model : {first, second}) engine::loadModelConfig(model);  // throws
+        const int next = static_cast<int>(runs_->jobs().size());
+        modelsCompared_ = {next, next + 1};
+        for (const auto& request : requests) runs_->enqueue(request);
+        followJob(runs_->jobs()[static_cast<size_t>(next) + 1]);
         statusBar()->showMessage(tr("Two models run over the same region …"));
     } catch (const std::exception& error) {
         showMessage(QString::fromUtf8(error.what()));
     }
 }
 
-/// Both runs are there: the difference is shown.
+/// Where both runs are there the last one is shown, and then the difference.
 void MainWindow::showModelsCompared(int finished) {
-    if (modelsCompared_.size() != 2 || finished != modelsCompared_[1]) return;
-    const auto& other = runs_->jobs()[static_cast<size_t>(modelsCompared_[0])];
+    const Job job = runs_->jobs()[static_cast<size_t>(finished)];
+    tellEnd(job);
+    if (finished != modelsCompared_.back()) return;
+    const auto other = runs_->jobs()[static_cast<size_t>(modelsCompared_.front())].outcome;
     modelsCompared_.clear();
-    if (!other.outcome.error.empty())
-        showMessage(QString::fromStdString(other.outcome.error));
-    else if (!other.outcome.folder.empty())
-        compareWith(other.outcome.folder);
+    if (job.outcome.folder.empty()) return;
+    shownRequest_ = job.request;
+    hasShownRequest_ = true;
+    showRun(job.outcome.folder, [this, other] {
+        if (!other.error.empty())
+            showMessage(QString::fromStdString(other.error));
+        else if (!other.folder.empty())
+            compareWith(other.folder);
+    });
 }
 
 }  // namespace atlas::ui

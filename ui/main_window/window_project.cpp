@@ -115,7 +115,7 @@ QJsonObject MainWindow::sessionState() const {
 }
 
 void MainWindow::keepSession() {
-    if (opening_) return;
+    if (loading()) return;
     session_->keep(sessionState());
     if (!project_ || path_.isEmpty()) return;
     try {

@@ -103,7 +103,8 @@ AnnotationsPanel::AnnotationsPanel(AnnotationStore* store, MeasureText measure, 
 
 void AnnotationsPanel::offerClasses(const QStringList& names, const std::vector<QColor>& colors) {
     offered_.clear();
-    for (int i = 0; i < names.size(); ++i) offered_[names[i]] = colors.at(static_cast<size_t>(i));
+    const auto count = std::min<qsizetype>(names.size(), static_cast<qsizetype>(colors.size()));
+    for (qsizetype i = 0; i < count; ++i) offered_[names[i]] = colors[static_cast<size_t>(i)];
     fillClasses();
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/pipeline/class_areas.h"
 #include "ui/units.h"
 
 namespace atlas::ui {
@@ -56,7 +57,9 @@ QVariant ContextsModel::data(const QModelIndex& index, int role) const {
     const bool isMass = index.column() >= FirstMass && mass < masses();
     const bool isX = index.column() == FirstMass + static_cast<int>(masses());
     if (role == Qt::DecorationRole && index.column() == Class)
-        return look_.classColors.at(static_cast<size_t>(best));
+        return static_cast<size_t>(best) < look_.classColors.size()
+                   ? QVariant(look_.classColors[static_cast<size_t>(best)])
+                   : QVariant();
     if (role == Qt::TextAlignmentRole && index.column() != Class && index.column() != Second)
         return QVariant(Qt::AlignRight | Qt::AlignVCenter);
     if (role != Qt::DisplayRole && role != Qt::UserRole) return {};
@@ -224,8 +227,10 @@ void ContextsPanel::clear() {
     empty_->setVisible(true);
 }
 
-void ContextsPanel::setTiles(const std::vector<engine::TileRow>& tiles, const ModelLook& look,
-                             double areaUm2, std::shared_ptr<const io::ColorSource> image) {
+void ContextsPanel::setTiles(const std::vector<engine::TileRow>& tiles, std::vector<double> areas,
+                             const ModelLook& look, double areaUm2,
+                             std::shared_ptr<const io::ColorSource> image) {
+    covered_ = std::move(areas);
     areaUm2_ = areaUm2;
     filling_ = true;
     model_->setTiles(tiles, look);
@@ -249,30 +254,30 @@ void ContextsPanel::setTiles(const std::vector<engine::TileRow>& tiles, const Mo
 void ContextsPanel::fillAreas() {
     const auto& look = model_->look();
     const auto classes = static_cast<size_t>(look.classNames.size());
-    std::vector<double> area(classes), certainty(classes);
+    std::vector<double> certainty(classes);
     std::vector<int> count(classes);
-    double all = 0;
     for (const auto& tile : model_->tiles()) {
         const auto best = static_cast<size_t>(tile.best());
-        const double px = tile.width * tile.height;
-        area[best] += px;
+        if (best >= classes) continue;
         certainty[best] += tile.probabilities[best];
         ++count[best];
-        all += px;
     }
+    covered_.resize(classes);
+    const auto shares = engine::areaFractions(covered_);
     areas_->setSortingEnabled(false);
     areas_->setRowCount(0);
     for (size_t c = 0; c < classes; ++c) {
-        if (!count[c]) continue;
+        if (!count[c] && !(covered_[c] > 0)) continue;
         const int row = areas_->rowCount();
         areas_->insertRow(row);
         auto* name = new QTableWidgetItem(look.classNames.value(static_cast<int>(c)));
-        name->setData(Qt::DecorationRole, look.classColors.at(c));
+        if (c < look.classColors.size()) name->setData(Qt::DecorationRole, look.classColors[c]);
         areas_->setItem(row, 0, name);
         const QStringList cells{QString::number(count[c]),
-                                areaUm2_ > 0 ? areaText(area[c] * areaUm2_, look.ground, 2)
-                                             : tr("%1 Mpx").arg(area[c] * 1e-6, 0, 'f', 1),
-                                percent(area[c] / all), percent(certainty[c] / count[c])};
+                                areaUm2_ > 0 ? areaText(covered_[c] * areaUm2_, look.ground, 2)
+                                             : tr("%1 Mpx").arg(covered_[c] * 1e-6, 0, 'f', 1),
+                                percent(shares[c]),
+                                count[c] ? percent(certainty[c] / count[c]) : QString()};
         for (int i = 0; i < cells.size(); ++i) {
             auto* item = new QTableWidgetItem(cells[i]);
             item->setTextAlignment(Qt::AlignRight | Qt::AlignVCenter);

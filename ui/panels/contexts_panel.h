@@ -47,8 +47,10 @@ class ContextsPanel : public QWidget {
   public:
     explicit ContextsPanel(QWidget* parent = nullptr);
 
-    /// `areaUm2`: of one level-0 pixel; 0: not known. `image`: for the gallery.
-    void setTiles(const std::vector<engine::TileRow>& tiles, const ModelLook& look, double areaUm2,
+    /// `areas`: level-0 pixels that each class covers; `areaUm2`: of one of them, 0: not known.
+    /// `image`: for the gallery.
+    void setTiles(const std::vector<engine::TileRow>& tiles, std::vector<double> areas,
+                  const ModelLook& look, double areaUm2,
                   std::shared_ptr<const io::ColorSource> image);
     void clear();
     /// Chooses the next (or previous) row that the filter leaves; wraps around.
@@ -79,6 +81,7 @@ class ContextsPanel : public QWidget {
     QSlider *least_, *most_;
     QLabel *text_, *empty_;
     QWidget* all_;
+    std::vector<double> covered_;  ///< level-0 pixels, a class each
     double areaUm2_ = 0;
     bool filling_ = false;
 };

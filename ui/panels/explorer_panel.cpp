@@ -171,10 +171,10 @@ void ExplorerPanel::buildProbe(QVBoxLayout* layout) {
         if (filling_ || index < 0) return;
         filling_ = true;
         const auto stage = static_cast<size_t>(std::max(0, block_->currentData().toPoint().x()));
+        const int heads = stage < headsOfStage_.size() ? headsOfStage_[stage] : 0;
         head_->clear();
         head_->addItem(tr("mean of all"), -1);
-        for (int h = 0; h < headsOfStage_.at(stage); ++h)
-            head_->addItem(tr("head %1").arg(h + 1), h);
+        for (int h = 0; h < heads; ++h) head_->addItem(tr("head %1").arg(h + 1), h);
         filling_ = false;
         Q_EMIT whereChanged();
     });
@@ -403,10 +403,10 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
             block_->addItem(tr("stage %1, block %2, s%3 up").arg(s + 1).arg(b + 1).arg(s),
                             QPoint(static_cast<int>(s), static_cast<int>(b)));
     }
-    if (model.isAtlas()) {
-        block_->setCurrentIndex(static_cast<int>(model.network.stages.at(0).depth) - 1);
+    if (!headsOfStage_.empty()) {
+        block_->setCurrentIndex(static_cast<int>(model.network.stages[0].depth) - 1);
         head_->addItem(tr("mean of all"), -1);
-        for (int h = 0; h < headsOfStage_.at(0); ++h) head_->addItem(tr("head %1").arg(h + 1), h);
+        for (int h = 0; h < headsOfStage_[0]; ++h) head_->addItem(tr("head %1").arg(h + 1), h);
     }
     for (QWidget* w : {static_cast<QWidget*>(block_), static_cast<QWidget*>(head_),
                        static_cast<QWidget*>(scaleOff_)})
@@ -422,10 +422,14 @@ void ExplorerPanel::setModel(const engine::ModelConfig& model) {
 void ExplorerPanel::clearModel() {
     all_->setVisible(false);
     empty_->setVisible(true);
+    clearAnswers();
+    showFaithfulness({});
+}
+
+void ExplorerPanel::clearAnswers() {
     changes_->setVisible(false);
     change_->clear();
     setDepths({});
-    showFaithfulness({});
 }
 
 void ExplorerPanel::setLayers(const std::vector<OverlayLayer>& layers) {

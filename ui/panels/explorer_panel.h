@@ -44,6 +44,8 @@ class ExplorerPanel : public QWidget {
     /// The network of the run that is shown; scales, blocks and heads follow from it.
     void setModel(const engine::ModelConfig& model);
     void clearModel();
+    /// What was asked of one place or one run; what was measured of the model stays.
+    void clearAnswers();
     /// Ticks and sliders follow the layers "attention0", "attention1" ...
     void setLayers(const std::vector<OverlayLayer>& layers);
     /// `scale` of the result is not set here.

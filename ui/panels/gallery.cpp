@@ -11,7 +11,26 @@
 namespace atlas::ui {
 namespace {
 constexpr int kPicturePx = 96, kBarPx = 5;
+
+/// The context over a bar of its class' colour.
+QImage pictureOf(const engine::TileRow& tile, const io::ColorSource& image, const QColor& color) {
+    QImage picture(kPicturePx, kPicturePx, QImage::Format_ARGB32_Premultiplied);
+    picture.fill(Qt::transparent);
+    QPainter painter(&picture);
+    try {
+        const auto small = image.resample(tile.x, tile.y, tile.width, tile.height, kPicturePx,
+                                          kPicturePx - kBarPx);
+        painter.drawImage(0, 0,
+                          QImage(small.rgba.data(), small.width, small.height, 4 * small.width,
+                                 QImage::Format_RGBA8888));
+    } catch (const std::exception&) {
+        // stays empty: the canvas says what is wrong with this place
+    }
+    painter.fillRect(0, kPicturePx - kBarPx, kPicturePx, kBarPx, color);
+    return picture;
 }
+
+}  // namespace
 
 Gallery::Gallery(QWidget* parent) : QWidget(parent) {
     setObjectName("gallery.panel");
@@ -52,14 +71,9 @@ Gallery::Gallery(QWidget* parent) : QWidget(parent) {
     });
 }
 
-Gallery::~Gallery() {
-    stop();
-}
-
 void Gallery::stop() {
     ++generation_;
-    loader_.request_stop();
-    if (loader_.joinable()) loader_.join();
+    loader_.forgetAll();
     missing_ = 0;
 }
 
@@ -138,38 +152,28 @@ void Gallery::load() {
     std::vector<QColor> colors;
     for (size_t i : shown_) {
         tiles.push_back(tiles_[i]);
-        colors.push_back(look_.classColors.at(static_cast<size_t>(tiles_[i].best())));
+        const auto best = static_cast<size_t>(tiles_[i].best());
+        colors.push_back(best < look_.classColors.size() ? look_.classColors[best] : QColor());
     }
     missing_ = tiles.size();
-    loader_ = std::jthread([this, tiles, colors, image = image_,
-                            generation = generation_](const std::stop_token& stop) {
-        for (size_t i = 0; i < tiles.size() && !stop.stop_requested(); ++i) {
-            QImage picture(kPicturePx, kPicturePx, QImage::Format_ARGB32_Premultiplied);
-            picture.fill(Qt::transparent);
-            QPainter painter(&picture);
-            const auto& t = tiles[i];
-            try {
-                const auto small =
-                    image->resample(t.x, t.y, t.width, t.height, kPicturePx, kPicturePx - kBarPx);
-                painter.drawImage(0, 0,
-                                  QImage(small.rgba.data(), small.width, small.height,
-                                         4 * small.width, QImage::Format_RGBA8888));
-            } catch (const std::exception&) {
-                // stays empty: the canvas says what is wrong with this place
-            }
-            painter.fillRect(0, kPicturePx - kBarPx, kPicturePx, kBarPx, colors[i]);
-            painter.end();
-            QMetaObject::invokeMethod(
-                this,
-                [this, i, picture, generation] {
-                    if (generation != generation_) return;
-                    --missing_;
-                    if (auto* item = list_->item(static_cast<int>(i)))
-                        item->setIcon(QIcon(QPixmap::fromImage(picture)));
-                },
-                Qt::QueuedConnection);
-        }
-    });
+    loader_.start("gallery", {},
+                  [this, tiles, colors, image = image_,
+                   generation = generation_](const std::stop_token& stop) -> Background::Then {
+                      for (size_t i = 0; i < tiles.size() && !stop.stop_requested(); ++i) {
+                          const QImage picture = pictureOf(tiles[i], *image, colors[i]);
+                          QMetaObject::invokeMethod(
+                              this,
+                              [this, i, picture, generation] {
+                                  if (generation != generation_) return;
+                                  --missing_;
+                                  if (auto* item = list_->item(static_cast<int>(i)))
+                                      item->setIcon(QIcon(QPixmap::fromImage(picture)));
+                              },
+                              Qt::QueuedConnection);
+                      }
+                      return {};
+                  },
+                  {});
 }
 
 }  // namespace atlas::ui

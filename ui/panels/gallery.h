@@ -5,11 +5,11 @@
 #include <QComboBox>
 #include <QListWidget>
 #include <QWidget>
-#include <thread>
 #include <vector>
 
 #include "engine/pipeline/run_folder.h"
 #include "io/color_source.h"
+#include "ui/background.h"
 #include "ui/result_layers.h"
 
 namespace atlas::ui {
@@ -22,7 +22,6 @@ class Gallery : public QWidget {
     static constexpr size_t kShown = 48;
 
     explicit Gallery(QWidget* parent = nullptr);
-    ~Gallery() override;
 
     void setTiles(const std::vector<engine::TileRow>& tiles, const ModelLook& look,
                   std::shared_ptr<const io::ColorSource> image);
@@ -49,10 +48,10 @@ class Gallery : public QWidget {
     std::vector<size_t> shown_;
     ModelLook look_;
     std::shared_ptr<const io::ColorSource> image_;
-    std::jthread loader_;
     int generation_ = 0;
     size_t missing_ = 0;
     bool stale_ = false;
+    Background loader_;
 };
 
 }  // namespace atlas::ui

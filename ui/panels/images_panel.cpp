@@ -87,11 +87,6 @@ ImagesPanel::ImagesPanel(QWidget* parent) : QWidget(parent) {
     connect(queueChosen_, &QPushButton::clicked, this, [this] { Q_EMIT queueAsked(chosen()); });
 }
 
-ImagesPanel::~ImagesPanel() {
-    thumbnails_.request_stop();
-    if (thumbnails_.joinable()) thumbnails_.join();
-}
-
 void ImagesPanel::setFolder(const QString& folder) {
     QStringList images;
     for (const auto& entry : QDir(folder).entryInfoList(QDir::Files, QDir::Name))
@@ -103,8 +98,8 @@ void ImagesPanel::setFolder(const QString& folder) {
 
 void ImagesPanel::setImages(const QString& title, const QStringList& images) {
     folder_.clear();
-    thumbnails_.request_stop();
-    if (thumbnails_.joinable()) thumbnails_.join();
+    thumbnails_.forgetAll();
+    ++listNumber_;
     list_->clear();
     for (const auto& image : images) {
         auto* item = new QListWidgetItem(QFileInfo(image).fileName(), list_);
@@ -122,23 +117,31 @@ void ImagesPanel::setImages(const QString& title, const QStringList& images) {
 }
 
 void ImagesPanel::loadThumbnails() {
-    thumbnails_ = std::jthread([this, paths = images()](const std::stop_token& stop) {
-        for (const auto& path : paths) {
-            if (stop.stop_requested()) return;
-            const QImage picture = thumbnailOf(path);
-            QMetaObject::invokeMethod(
-                this,
-                [this, path, picture] {
-                    auto* item = itemOf(path);
-                    if (!item) return;
-                    if (picture.isNull())
-                        item->setToolTip(tr("cannot be read"));
-                    else
-                        item->setIcon(QIcon(QPixmap::fromImage(picture)));
-                },
-                Qt::QueuedConnection);
-        }
-    });
+    thumbnails_.start("thumbnails", {},
+                      [this, paths = images(),
+                       list = listNumber_](const std::stop_token& stop) -> Background::Then {
+                          for (const auto& path : paths) {
+                              if (stop.stop_requested()) break;
+                              const QImage picture = thumbnailOf(path);
+                              QMetaObject::invokeMethod(
+                                  this,
+                                  [this, path, picture, list] {
+                                      if (list == listNumber_) showThumbnail(path, picture);
+                                  },
+                                  Qt::QueuedConnection);
+                          }
+                          return {};
+                      },
+                      {});
+}
+
+void ImagesPanel::showThumbnail(const QString& image, const QImage& picture) {
+    auto* item = itemOf(image);
+    if (!item) return;
+    if (picture.isNull())
+        item->setToolTip(tr("cannot be read"));
+    else
+        item->setIcon(QIcon(QPixmap::fromImage(picture)));
 }
 
 QListWidgetItem* ImagesPanel::itemOf(const QString& image) const {

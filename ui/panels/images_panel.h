@@ -6,7 +6,8 @@
 #include <QListWidget>
 #include <QPushButton>
 #include <QWidget>
-#include <thread>
+
+#include "ui/background.h"
 
 namespace atlas::ui {
 
@@ -15,7 +16,6 @@ class ImagesPanel : public QWidget {
 
   public:
     explicit ImagesPanel(QWidget* parent = nullptr);
-    ~ImagesPanel() override;
 
     void setFolder(const QString& folder);
     /// A list of a project, under its name.
@@ -25,6 +25,8 @@ class ImagesPanel : public QWidget {
     QStringList chosen() const;
     void setState(const QString& image, const QString& state, const QString& detail);
     QString stateOf(const QString& image) const;
+    /// Sees the work of thumbnails; for tests.
+    void setWatch(const Background::Watch& watch) { thumbnails_.setWatch(watch); }
 
   Q_SIGNALS:
     void openAsked(QString image);
@@ -33,13 +35,15 @@ class ImagesPanel : public QWidget {
 
   private:
     void loadThumbnails();
+    void showThumbnail(const QString& image, const QImage& picture);
     QListWidgetItem* itemOf(const QString& image) const;
 
     QString folder_;
     QLabel* title_;
     QListWidget* list_;
     QPushButton *queueAll_, *queueChosen_;
-    std::jthread thumbnails_;
+    int listNumber_ = 0;  ///< of the list that thumbnails are for
+    Background thumbnails_;
 };
 
 }  // namespace atlas::ui

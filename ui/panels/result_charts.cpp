@@ -39,7 +39,7 @@ void StackedHistogram::paintEvent(QPaintEvent*) {
         for (size_t c = 0; c < counts_[b].size(); ++c) {
             const double h = plot.height() * counts_[b][c] / most;
             painter.fillRect(QRectF(plot.x() + static_cast<double>(b) * w + 1, y - h, w - 2, h),
-                             colors_.at(c));
+                             c < colors_.size() ? colors_[c] : ink);
             y -= h;
         }
     }
@@ -91,12 +91,13 @@ void ResultCharts::show(int what) {
     std::vector<std::vector<int>> counts(StackedHistogram::kBins, std::vector<int>(classes));
     for (const auto& t : tiles_) {
         const auto best = static_cast<size_t>(t.best());
+        if (best >= classes) continue;
         const auto at = static_cast<size_t>(std::max(0, what));
         double value = t.probabilities[best];
         if (at > classes)
-            value = t.meanMass.at(at - classes - 1);
+            value = at - classes - 1 < t.meanMass.size() ? t.meanMass[at - classes - 1] : 0;
         else if (at > 0)
-            value = t.probabilities.at(at - 1);
+            value = at - 1 < t.probabilities.size() ? t.probabilities[at - 1] : 0;
         const auto bin = static_cast<size_t>(std::clamp(value, 0.0, 1.0) *
                                              static_cast<double>(StackedHistogram::kBins));
         ++counts[std::min(bin, StackedHistogram::kBins - 1)][best];

@@ -5,6 +5,8 @@
 #include <QVBoxLayout>
 #include <cmath>
 
+#include "engine/pipeline/model_input.h"
+
 namespace atlas::ui {
 namespace {
 
@@ -29,7 +31,9 @@ QString progressText(const engine::RunProgress& p) {
     using engine::RunState;
     switch (p.state) {
         case RunState::Planning:
-            return QObject::tr("planning …");
+            return p.waitingFor.empty() ? QObject::tr("planning …")
+                                        : QObject::tr("waiting for %1, which writes the same run")
+                                              .arg(QString::fromStdString(p.waitingFor));
         case RunState::Running: {
             if (p.fraction >= 0) {
                 QString whole = QObject::tr("%1 % of the whole area (%2)")
@@ -56,6 +60,15 @@ QString progressText(const engine::RunProgress& p) {
             break;
     }
     return QObject::tr("failed: %1").arg(QString::fromStdString(p.error));
+}
+
+QString jobText(const Job& job) {
+    if (job.waiting) return QObject::tr("waiting");
+    const auto parts = job.ended ? job.outcome.unreadableParts : 0;
+    const QString text = progressText(job.progress);
+    if (parts == 0) return text;
+    return parts == 1 ? QObject::tr("%1, 1 part unreadable").arg(text)
+                      : QObject::tr("%1, %2 parts unreadable").arg(text).arg(parts);
 }
 
 RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
@@ -106,6 +119,7 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
             [this](int index) { overlap_->setEnabled(index == 0); });
     form->addRow(tr("Pixel size"), resolution_);
     form->addRow(resolutionText_);
+    buildInput(form);
     form->addRow(tr("Device"), device_);
     auto* preview = named(new QPushButton(tr("Preview")), "run.maskPreview", tr("Preview the mask"),
                           tr("Show what would be left out"));
@@ -128,19 +142,76 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
     layout->addLayout(buttons);
     bar_ = named(new QProgressBar, "run.progress", tr("Progress"), tr("Contexts done"));
     bar_->setVisible(false);
-    state_ = new QLabel(tr("Open an image, choose a model, and press Run."));
+    state_ = new QLabel;
     state_->setObjectName("run.state");
     state_->setWordWrap(true);
+    elsewhere_ = new QLabel;
+    elsewhere_->setObjectName("run.elsewhere");
+    elsewhere_->setWordWrap(true);
+    elsewhere_->setProperty("faint", true);
     layout->addWidget(bar_);
     layout->addWidget(state_);
+    layout->addWidget(elsewhere_);
     layout->addStretch();
     connect(start_, &QPushButton::clicked, this, &RunPanel::startAsked);
     connect(cancel_, &QPushButton::clicked, this, &RunPanel::cancelAsked);
     connect(model_, &QComboBox::currentIndexChanged, this, [this] {
         describeModel();
-        Q_EMIT modelChanged();
+        Q_EMIT inputChanged();
     });
-    setImageOpen(false);
+    elsewhere_->setVisible(false);
+    start_->setEnabled(false);  // until an image is open
+}
+
+/// What the network is given: of itself, or bands and scaling by name.
+void RunPanel::buildInput(QFormLayout* form) {
+    input_ =
+        named(new QComboBox, "run.input", tr("Model input"),
+              tr("Bands and scaling that the network is given. The display of the image has no "
+                 "part in it"));
+    input_->addItems({tr("automatic"), tr("choose …")});
+    bands_ = named(new QLineEdit, "run.inputBands", tr("Bands of the model input"),
+                   tr("Red, green and blue: band numbers from 1, or names, e.g. 4,3,2"));
+    bands_->setPlaceholderText(tr("bands: 3,2,1"));
+    stretch_ = named(new QLineEdit, "run.inputStretch", tr("Scaling of the model input"),
+                     tr("How values become 8 bits: none, percentile, 1-99%, minmax, or the lowest "
+                        "and highest value, e.g. 0,3000"));
+    stretch_->setPlaceholderText(tr("scaling: 2-98%"));
+    inputRow_ = new QWidget;
+    auto* row = new QHBoxLayout(inputRow_);
+    row->setContentsMargins(0, 0, 0, 0);
+    row->addWidget(bands_, 1);
+    row->addWidget(stretch_, 1);
+    inputText_ = new QLabel;
+    inputText_->setObjectName("run.inputLine");
+    inputText_->setWordWrap(true);
+    inputText_->setProperty("faint", true);
+    form->addRow(tr("Model input"), input_);
+    form->addRow(inputRow_);
+    form->addRow(inputText_);
+    form_ = form;
+    form_->setRowVisible(inputRow_, false);
+    form_->setRowVisible(inputText_, false);
+    connect(input_, &QComboBox::currentIndexChanged, this, [this](int index) {
+        form_->setRowVisible(inputRow_, index == 1);
+        Q_EMIT inputChanged();
+    });
+    for (auto* line : {bands_, stretch_})
+        connect(line, &QLineEdit::editingFinished, this, &RunPanel::inputChanged);
+}
+
+engine::InputChoice RunPanel::inputChoice() const {
+    if (input_->currentIndex() == 0) return {};
+    return engine::parseInputChoice(bands_->text().toStdString(), stretch_->text().toStdString());
+}
+
+void RunPanel::setInputAutomatic() {
+    input_->setCurrentIndex(0);
+}
+
+void RunPanel::showInput(const QString& line) {
+    inputText_->setText(line);
+    form_->setRowVisible(inputText_, !line.isEmpty());
 }
 
 void RunPanel::setModels(const std::vector<std::filesystem::path>& models) {
@@ -219,6 +290,7 @@ void RunPanel::fill(engine::RunRequest& request) const {
     request.device = device_->currentText().toStdString();
     request.mask = mask_->isChecked();
     request.attention = attention_->isChecked();
+    request.input = inputChoice();
     const QString text = resolution_->text().trimmed();
     if (!text.isEmpty()) request.resolutionUm = engine::parseResolution(text.toStdString());
 }
@@ -242,26 +314,26 @@ void RunPanel::setResolutionKnown(bool known, const QString& text) {
                                           : tr("needed: e.g. 0.5um or 0.3m"));
 }
 
-void RunPanel::setImageOpen(bool open) {
-    imageOpen_ = open;
-    const bool active = cancel_->isEnabled();
-    start_->setEnabled(open && !active);
-    if (!active) state_->clear();  // it spoke of the image before
-}
-
-void RunPanel::showProgress(const engine::RunProgress& p) {
+void RunPanel::showJob(const Job* own, const QString& elsewhere) {
     using engine::RunState;
-    const bool active = p.state == RunState::Planning || p.state == RunState::Running ||
-                        p.state == RunState::Publishing;
-    start_->setEnabled(imageOpen_ && !active);
-    cancel_->setEnabled(active);
-    bar_->setVisible(active);
+    const bool waits = own && own->waiting;
+    const RunState state = own ? own->progress.state : RunState::Done;
+    const bool runs = own && !waits &&
+                      (state == RunState::Planning || state == RunState::Running ||
+                       state == RunState::Publishing);
+    start_->setEnabled(!waits && !runs);
+    cancel_->setEnabled(waits || runs || !elsewhere.isEmpty());
+    bar_->setVisible(runs);
+    state_->setText(own ? jobText(*own) : QString());
+    elsewhere_->setText(elsewhere);
+    elsewhere_->setVisible(!elsewhere.isEmpty());
+    if (!runs) return;
+    const auto& p = own->progress;
     bar_->setRange(0, p.total > 0 ? 1000 : 0);
     const double done = p.fraction >= 0 ? p.fraction
                         : p.total > 0   ? static_cast<double>(p.done) / static_cast<double>(p.total)
                                         : 0;
     bar_->setValue(static_cast<int>(1000 * done));
-    state_->setText(progressText(p));
 }
 
 }  // namespace atlas::ui

@@ -5,6 +5,7 @@
 #include <QCheckBox>
 #include <QComboBox>
 #include <QDoubleSpinBox>
+#include <QFormLayout>
 #include <QLabel>
 #include <QLineEdit>
 #include <QProgressBar>
@@ -15,6 +16,7 @@
 
 #include "engine/nn/model_config.h"
 #include "engine/pipeline/run_request.h"
+#include "ui/run_controller.h"
 
 namespace atlas::ui {
 
@@ -35,35 +37,47 @@ class RunPanel : public QWidget {
     std::vector<std::filesystem::path> models() const;
     std::optional<engine::ModelConfig> model() const;
 
-    /// Fills in model, overlap, device, mask, attention and the given resolution; throws
-    /// std::invalid_argument for a resolution that is not understood.
+    /// Fills in model, overlap, device, mask, attention, the given resolution and the model input;
+    /// throws std::invalid_argument for a resolution or an input that is not understood.
     void fill(engine::RunRequest& request) const;
+    /// What the user says of the values that the network is given; throws like fill().
+    engine::InputChoice inputChoice() const;
+    void setInputAutomatic();
+    /// What the network is given of the image that is open, in one line, or why it cannot be.
+    void showInput(const QString& line);
     Area area() const;
     void setArea(Area area);
     void setResolutionKnown(bool known, const QString& text);
-    void setImageOpen(bool open);
-    void showProgress(const engine::RunProgress& progress);
+    /// The newest job of the image that is shown (nullptr: it had none), and what is done to
+    /// another image meanwhile (empty: nothing).
+    void showJob(const Job* own, const QString& elsewhere);
 
   Q_SIGNALS:
     void startAsked();
     void cancelAsked();
-    void modelChanged();
+    /// The model or what it is to be given.
+    void inputChanged();
     void maskPreviewAsked();
 
   private:
     void describeModel();
+    void buildInput(QFormLayout* form);
 
-    QComboBox *model_, *area_, *device_, *context_;
+    QComboBox *model_, *area_, *device_, *context_, *input_;
     QDoubleSpinBox* overlap_;
     QCheckBox *mask_, *attention_;
-    QLineEdit* resolution_;
-    QLabel *about_, *resolutionText_, *state_;
+    QLineEdit *resolution_, *bands_, *stretch_;
+    QLabel* inputText_;
+    QFormLayout* form_;
+    QWidget* inputRow_;
+    QLabel *about_, *resolutionText_, *state_, *elsewhere_;
     QPushButton *start_, *cancel_;
     QProgressBar* bar_;
-    bool imageOpen_ = false;
 };
 
 /// "41 contexts/s, 2 min left" for a running job; its state and error else.
 QString progressText(const engine::RunProgress& progress);
+/// The same of a job that may wait or be over.
+QString jobText(const Job& job);
 
 }  // namespace atlas::ui

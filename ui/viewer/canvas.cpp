@@ -41,6 +41,8 @@ Canvas::Canvas(QWidget* parent) : QOpenGLWidget(parent) {
 Canvas::~Canvas() {
     uploader_.stop();
     makeCurrent();
+    main_.setSource(nullptr);
+    other_.setSource(nullptr);
     textures_.clear();
     quads_.destroy();
     doneCurrent();
@@ -56,6 +58,7 @@ void Canvas::setImage(std::shared_ptr<const io::ColorSource> image,
     compare_ = CompareMode::Off;
     umPerPixel_ = umPerPixel;
     ground_ = ground;
+    scaleNote_.clear();
     region_ = {};
     probeBoxes_.clear();
     if (hasImage()) {
@@ -96,10 +99,16 @@ void Canvas::setLens(const QPointF& viewPoint) {
     update();
 }
 
-void Canvas::setResolution(double umPerPixel, bool ground) {
+void Canvas::setResolution(std::optional<double> umPerPixel, bool ground, const QString& note) {
     umPerPixel_ = umPerPixel;
     ground_ = ground;
+    scaleNote_ = note;
     update();
+}
+
+QString Canvas::scaleBar() const {
+    if (!hasImage() || !umPerPixel_) return {};
+    return scaleBarText(scaleBarLengthUm(*umPerPixel_ / transform_.scale()), ground_, scaleNote_);
 }
 
 void Canvas::setLayers(const std::vector<OverlayLayer>& layers) {
@@ -234,6 +243,7 @@ void Canvas::paintGL() {
     glClearColor(static_cast<float>(ground.redF()), static_cast<float>(ground.greenF()),
                  static_cast<float>(ground.blueF()), 1);
     glClear(GL_COLOR_BUFFER_BIT);
+    for (auto* image : {&main_, &other_}) image->deleteStale();
     if (hasImage()) {
         const bool more = main_.upload(kUploadNs);
         if (more || (other_.source() && other_.upload(kUploadNs))) update();
@@ -344,7 +354,8 @@ void Canvas::decorate(QPainter& painter) {
     if (compare_ == CompareMode::Lens) drawLens(painter, lens_, kLensPx);
     drawLegend(painter, QRectF(rect()), layers_);
     if (umPerPixel_)
-        drawScaleBar(painter, QRectF(rect()), *umPerPixel_ / transform_.scale(), ground_);
+        drawScaleBar(painter, QRectF(rect()), *umPerPixel_ / transform_.scale(), ground_,
+                     scaleNote_);
     if (!main_.smallPicture().isNull())
         drawMinimap(painter, minimapRect(), main_.smallPicture(), transform_);
     if (transform_.rotation() != 0) drawUpArrow(painter, QRectF(rect()), transform_.rotation());

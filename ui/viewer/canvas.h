@@ -26,13 +26,16 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void setImage(std::shared_ptr<const io::ColorSource> image, std::optional<double> umPerPixel,
                   bool ground);
     /// For the scale bar, where the image does not say it.
-    void setResolution(double umPerPixel, bool ground);
+    /// Of the scale bar; `note` is written beside its length.
+    void setResolution(std::optional<double> umPerPixel, bool ground, const QString& note = {});
     bool hasImage() const { return main_.source() != nullptr; }
     /// The ICC profile of an image that carries one is applied; on by default.
     void setUseProfile(bool use);
 
     /// Drawn in this order over the image. A raster goes to the GPU once;
     /// colours and thresholds may change without that.
+    /// What stands over the scale bar; empty: there is none.
+    QString scaleBar() const;
     void setLayers(const std::vector<OverlayLayer>& layers);
     void setImageVisible(bool visible);
     /// Brightness, contrast, gamma, stain: nothing is read again.
@@ -127,6 +130,7 @@ class Canvas : public QOpenGLWidget, protected QOpenGLFunctions {
     void jumpTo(const QPointF& minimapPoint);
 
     std::optional<double> umPerPixel_;
+    QString scaleNote_;
     bool ground_ = false;
     ViewTransform transform_;
     std::vector<OverlayLayer> layers_;

@@ -17,13 +17,11 @@ constexpr double kNarrow = 620;
 constexpr int kMaxEntries = 14;
 const QColor kPlate(20, 20, 22, 205), kInk(238, 238, 238);
 
-std::vector<std::pair<size_t, qint64>> classesByArea(const OverlayLayer& layer) {
-    std::vector<std::pair<size_t, qint64>> areas(static_cast<size_t>(layer.classNames.size()));
-    for (size_t i = 0; i < areas.size(); ++i) areas[i] = {i, 0};
-    for (float value : layer.raster->values)
-        if (!std::isnan(value) && static_cast<size_t>(value) < areas.size())
-            ++areas[static_cast<size_t>(value)].second;
-    std::erase_if(areas, [](const auto& a) { return a.second == 0; });
+/// Classes that cover any area, the largest first.
+std::vector<std::pair<size_t, double>> classesByArea(const OverlayLayer& layer) {
+    std::vector<std::pair<size_t, double>> areas;
+    for (size_t i = 0; i < layer.areas.size(); ++i)
+        if (layer.areas[i] > 0) areas.emplace_back(i, layer.areas[i]);
     std::stable_sort(areas.begin(), areas.end(),
                      [](const auto& a, const auto& b) { return a.second > b.second; });
     return areas;
@@ -43,7 +41,7 @@ double drawClasses(QPainter& painter, double bottom, const OverlayLayer& layer) 
     const double height = 2 * kPad + kLine * static_cast<double>(1 + shown + more);
     const double top = plate(painter, bottom, kLegendWidth, height);
     double y = top + kPad;
-    qint64 all = 0;
+    double all = 0;
     for (const auto& area : areas) all += area.second;
     const auto line = [&](const QString& text, double x, int flags = Qt::AlignLeft) {
         painter.setPen(kInk);
@@ -54,13 +52,11 @@ double drawClasses(QPainter& painter, double bottom, const OverlayLayer& layer) 
     y += kLine;
     for (size_t i = 0; i < shown; ++i, y += kLine) {
         painter.setPen(Qt::NoPen);
-        painter.setBrush(layer.colors[areas[i].first]);
+        if (areas[i].first < layer.colors.size()) painter.setBrush(layer.colors[areas[i].first]);
         painter.drawRect(QRectF(kMargin + kPad, y + 3, kSwatch, kSwatch));
         line(layer.classNames[static_cast<int>(areas[i].first)], kMargin + kPad + kSwatch + 6);
-        line(QString::number(
-                 100.0 * static_cast<double>(areas[i].second) / static_cast<double>(all), 'f', 1) +
-                 " %",
-             kMargin + kPad, Qt::AlignRight);
+        line(QString::number(100 * areas[i].second / all, 'f', 1) + " %", kMargin + kPad,
+             Qt::AlignRight);
     }
     if (more)
         line(QCoreApplication::translate("Legend", "and %1 more").arg(areas.size() - shown),
@@ -112,22 +108,30 @@ double scaleBarLengthUm(double umPerViewPixel) {
     return 10 * power;
 }
 
-void drawScaleBar(QPainter& painter, const QRectF& view, double umPerViewPixel, bool ground) {
+QString scaleBarText(double um, bool ground, const QString& note) {
+    const QString length = QString::fromStdString(engine::lengthText(um, ground));
+    return note.isEmpty() ? length : length + ", " + note;
+}
+
+void drawScaleBar(QPainter& painter, const QRectF& view, double umPerViewPixel, bool ground,
+                  const QString& note) {
     if (!(umPerViewPixel > 0) || !std::isfinite(umPerViewPixel)) return;
     const double um = scaleBarLengthUm(umPerViewPixel), length = um / umPerViewPixel;
-    const QString text = QString::fromStdString(engine::lengthText(um, ground));
+    const QString text = scaleBarText(um, ground, note);
+    const double wide = std::max(length, painter.fontMetrics().horizontalAdvance(text) + 0.0);
     // Below the middle; in a narrow view legend and minimap leave no room there.
     const bool narrow = view.width() < kNarrow;
-    const double left = narrow ? kMargin : view.width() / 2 - length / 2 - 12,
+    const double left = narrow ? kMargin : view.width() / 2 - wide / 2 - 12,
                  top = narrow ? kMargin : view.height() - 46;
-    const QRectF plateRect(left, top, length + 24, 34);
+    const QRectF plateRect(left, top, wide + 24, 34);
     painter.setPen(Qt::NoPen);
     painter.setBrush(kPlate);
     painter.drawRoundedRect(plateRect, 4, 4);
     painter.setPen(kInk);
     painter.drawText(QRectF(plateRect.x(), plateRect.y() + 3, plateRect.width(), 18),
                      Qt::AlignCenter, text);
-    painter.fillRect(QRectF(left + 12, plateRect.bottom() - 9, length, 4), kInk);
+    painter.fillRect(QRectF(left + 12 + (wide - length) / 2, plateRect.bottom() - 9, length, 4),
+                     kInk);
 }
 
 void drawMinimap(QPainter& painter, const QRectF& area, const QImage& picture,

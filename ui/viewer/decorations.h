@@ -14,8 +14,11 @@ namespace atlas::ui {
 /// Lower left; one block a visible layer, topmost first.
 void drawLegend(QPainter& painter, const QRectF& view, const std::vector<OverlayLayer>& layers);
 
-/// Lower middle; a round length at `umPerViewPixel`.
-void drawScaleBar(QPainter& painter, const QRectF& view, double umPerViewPixel, bool ground);
+/// Lower middle; a round length at `umPerViewPixel`. `note`: where that is not the image's own.
+void drawScaleBar(QPainter& painter, const QRectF& view, double umPerViewPixel, bool ground,
+                  const QString& note);
+/// What stands over the bar.
+QString scaleBarText(double um, bool ground, const QString& note);
 
 void drawMinimap(QPainter& painter, const QRectF& area, const QImage& picture,
                  const ViewTransform& transform);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "engine/pipeline/class_areas.h"
 #include "ui/viewer/color_maps.h"
 
 namespace atlas::ui {
@@ -53,6 +54,10 @@ float OverlayLayer::valueAt(double x, double y) const {
     if (!raster || !raster->cellAt(x, y, column, row))
         return std::numeric_limits<float>::quiet_NaN();
     return raster->at(band, column, row);
+}
+
+void OverlayLayer::measureAreas(const io::Rect& within) {
+    areas = engine::classAreas(*raster, within, static_cast<size_t>(classNames.size()));
 }
 
 void OverlayLayer::rescale() {

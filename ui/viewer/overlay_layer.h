@@ -23,6 +23,7 @@ struct OverlayLayer {
     int band = 0;
     QStringList classNames;      ///< for Classes: legend entries
     std::vector<QColor> colors;  ///< for Classes
+    std::vector<double> areas;   ///< for Classes: level-0 pixels that each one covers
     QString colorMap = "viridis";
     double low = 0, high = 1;  ///< values at the ends of the colour map
     bool raw = false;          ///< Magnitude: low and high from the values, not from percentiles
@@ -45,6 +46,8 @@ struct OverlayLayer {
     static constexpr float kMissing = -3.4e38f;
     /// Value at a level-0 position; NaN where there is none.
     float valueAt(double x, double y) const;
+    /// Fills in `areas`, of the cells in `within` (level-0 pixels). Takes as long as it has cells.
+    void measureAreas(const io::Rect& within);
     /// low and high from the 2nd and 98th percentile of the band.
     void scaleToData();
     /// low and high as `raw` and `isSigned` have it; raw: from 0 to 1 where the values are shares,

@@ -40,6 +40,11 @@ void TextureUploader::stop() {
     QMetaObject::invokeMethod(
         worker_,
         [this] {
+            const std::lock_guard lock(mutex_);
+            if (!waiting_.empty() && context_->makeCurrent(surface_.get()))
+                for (GLuint texture : waiting_)
+                    context_->functions()->glDeleteTextures(1, &texture);
+            waiting_.clear();
             context_->doneCurrent();
             delete context_;
         },
@@ -68,11 +73,18 @@ void TextureUploader::upload(const io::TilePtr& tile, std::function<void(unsigne
                 gl->glTexImage2D(GL_TEXTURE_2D, 0, GL_RGBA8, tile->width, tile->height, 0, GL_RGBA,
                                  GL_UNSIGNED_BYTE, tile->rgba.data());
                 gl->glFinish();  // whole before another context draws it
+                const std::lock_guard lock(mutex_);
+                waiting_.insert(texture);
             }
             QMetaObject::invokeMethod(
                 this,
                 [this, texture, done, generation] {
-                    if (generation == generation_) done(texture);
+                    if (generation != generation_) return;  // stop() has deleted it
+                    {
+                        const std::lock_guard lock(mutex_);
+                        waiting_.erase(texture);
+                    }
+                    done(texture);
                 },
                 Qt::QueuedConnection);
         });

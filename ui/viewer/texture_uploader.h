@@ -9,6 +9,8 @@
 #include <QThread>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <set>
 
 #include "io/cache/tile_cache.h"
 
@@ -27,7 +29,8 @@ class TextureUploader : public QObject {
     bool running() const { return worker_ != nullptr; }
 
     /// `done` is called in the GUI thread with the texture's name, complete on the card; its owner
-    /// from then on is the caller. Never called after stop().
+    /// from then on is the caller. Never called after stop(), which deletes the textures that were
+    /// not handed over.
     void upload(const io::TilePtr& tile, std::function<void(unsigned texture)> done);
 
   private:
@@ -36,6 +39,8 @@ class TextureUploader : public QObject {
     QOpenGLContext* context_ = nullptr;
     std::unique_ptr<QOffscreenSurface> surface_;
     int generation_ = 0;
+    std::mutex mutex_;
+    std::set<unsigned> waiting_;  ///< textures made and not handed over yet; guarded by mutex_
 };
 
 }  // namespace atlas::ui

@@ -53,6 +53,7 @@ void TiledImage::setSource(std::shared_ptr<const io::ColorSource> source) {
     source_ = std::move(source);
     for (const auto& waiting : arrived_)
         if (waiting.texture) stale_.push_back(waiting.texture);
+    deleteStale();
     arrived_.clear();
     onTheirWay_.clear();
     failed_.clear();
@@ -105,11 +106,15 @@ void TiledImage::onFailed(int generation, const TileId& id, const QString& error
                        });
 }
 
+void TiledImage::deleteStale() {
+    for (unsigned texture : stale_) const GlTexture dies(texture);
+    stale_.clear();
+}
+
 bool TiledImage::upload(qint64 nanoseconds) {
     QElapsedTimer timer;
     timer.start();
-    for (unsigned texture : stale_) const GlTexture dies(texture);
-    stale_.clear();
+    deleteStale();
     while (!arrived_.empty() && timer.nsecsElapsed() < nanoseconds) {
         const auto [id, tile, texture] = arrived_.front();
         arrived_.pop_front();

@@ -31,6 +31,8 @@ class TiledImage : public QObject {
 
     /// Moves what has come to the GPU, for about this long, at least one tile; true: more waits.
     bool upload(qint64 nanoseconds);
+    /// Textures that came for a source of before. The GL context is current.
+    void deleteStale();
     /// Asks for what the view needs, and draws what is there where `draw`.
     void show(const ViewTransform& transform, double pixelRatio, QuadPainter& painter, bool draw);
 

@@ -26,7 +26,7 @@ ViewsController::ViewsController(Canvas* canvas, ViewsHost host, QObject* parent
 }
 
 ViewsController::~ViewsController() {
-    openers_.clear();
+    openers_.end();
 }
 
 void ViewsController::addActions(QMenu* menu) {
@@ -102,6 +102,10 @@ void ViewsController::guarded(const std::function<void()>& work) {
 }
 
 void ViewsController::setImage(std::shared_ptr<const io::ColorSource> image, const QString& path) {
+    if (path != path_) {  // what was to be laid beside the image before is not wanted any more
+        ++imageNumber_;
+        openers_.forget(compareTask_);
+    }
     image_ = std::move(image);
     path_ = path;
     grid_->setImage(image_, QFileInfo(path).fileName());
@@ -133,49 +137,45 @@ void ViewsController::rotateTo(double degrees) {
 void ViewsController::compare(CompareMode mode, const QString& otherPath) {
     if (!image_) return;
     other_.reset();
+    openers_.forget(compareTask_);
     if (mode == CompareMode::Off || otherPath.isEmpty()) {
         canvas_->setCompare(mode, nullptr, {}, selectedLayer_);
         return;
     }
-    openOther(otherPath, [this, mode, otherPath](std::shared_ptr<const io::ColorSource> other) {
-        other_ = other;
-        const ViewLink link = ViewLink::between(image_->info(), other->info());
-        canvas_->setCompare(mode, other, link);
+    compareTask_ = openOther(otherPath, false, [this, mode, otherPath](const Other& other) {
+        other_ = other.image;
+        const ViewLink link = ViewLink::between(image_->info(), other_->info());
+        canvas_->setCompare(mode, other_, link);
         host_.message(tr("%1 is aligned by %2.").arg(QFileInfo(otherPath).fileName(), link.by));
     });
 }
 
 void ViewsController::openInSide(SideView* side, const QString& path) {
-    openOther(path, [this, side, path](std::shared_ptr<const io::ColorSource> other) {
+    openOther(path, true, [this, side, path](const Other& other) {
         const auto& sides = grid_->sides();
         if (std::find(sides.begin(), sides.end(), side) == sides.end()) return;  // closed since
-        side->setOther(std::move(other), QFileInfo(path).fileName(), host_.layersOf(path));
+        side->setOther(other.image, QFileInfo(path).fileName(), other.layers);
         grid_->setLinked(grid_->linked());
     });
 }
 
-void ViewsController::openOther(const QString& path,
-                                std::function<void(std::shared_ptr<const io::ColorSource>)> then) {
-    ++opening_;
-    openers_.emplace_back([this, path, then = std::move(then), cache = host_.cache] {
-        std::shared_ptr<const io::ColorSource> image;
-        QString error;
-        try {
+int ViewsController::openOther(const QString& path, bool withLayers,
+                               std::function<void(const Other&)> then) {
+    return openers_.start(
+        "other", {},
+        [this, path, asked = imageNumber_, then = std::move(then), cache = host_.cache,
+         layers = withLayers ? host_.layersOf(path)
+                             : nullptr](const std::stop_token&) -> Background::Then {
             const auto source = io::openImage(path.toStdString());
-            image = std::make_shared<io::ColorSource>(source, io::defaultDisplay(source->info()),
-                                                      cache);
-        } catch (const std::exception& problem) {
-            error = QString::fromUtf8(problem.what());
-        }
-        QMetaObject::invokeMethod(
-            this,
-            [this, image, error, then] {
-                --opening_;
-                if (!image) return host_.message(error);
-                if (image_) then(image);
-            },
-            Qt::QueuedConnection);
-    });
+            Other other{std::make_shared<io::ColorSource>(
+                            source, io::defaultDisplay(source->info()), cache),
+                        {}};
+            if (layers) other.layers = layers();
+            return [this, other, asked, then] {
+                if (image_ && asked == imageNumber_) then(other);
+            };
+        },
+        [this](const QString& error) { host_.message(error); });
 }
 
 void ViewsController::addBookmark(const QString& name) {

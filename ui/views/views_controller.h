@@ -7,10 +7,10 @@
 #include <QObject>
 #include <functional>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "io/reader_registry.h"
+#include "ui/background.h"
 #include "ui/project/bookmarks.h"
 #include "ui/views/view_grid.h"
 
@@ -20,8 +20,9 @@ namespace atlas::ui {
 struct ViewsHost {
     std::shared_ptr<io::TileCache> cache;
     std::function<void(const QString&)> message;
-    /// Layers of the newest run over another image; none where there is no run.
-    std::function<std::vector<OverlayLayer>(const QString& path)> layersOf;
+    /// What gets the layers of the newest run over another image, in any thread; none where there
+    /// is no run.
+    std::function<std::function<std::vector<OverlayLayer>()>(const QString& path)> layersOf;
     std::function<QAction*(QWidget*, const char*, const QString&, const QKeySequence&,
                            std::function<void()>)>
         addAction;
@@ -51,11 +52,17 @@ class ViewsController : public QObject {
     void goToBookmark(size_t index);
     Bookmarks& bookmarks() { return bookmarks_; }
     void fillBookmarks();
-    bool opening() const { return opening_ > 0; }
+    bool opening() const { return openers_.busy(); }
+    /// Sees the work of other images; for tests.
+    void setWatch(const Background::Watch& watch) { openers_.setWatch(watch); }
 
   private:
-    void openOther(const QString& path,
-                   std::function<void(std::shared_ptr<const io::ColorSource>)> then);
+    struct Other {
+        std::shared_ptr<const io::ColorSource> image;
+        std::vector<OverlayLayer> layers;
+    };
+    /// Opens an image beside the main one; `then` is called while that is still the same.
+    int openOther(const QString& path, bool withLayers, std::function<void(const Other&)> then);
     QString askForImage();
     void editBookmarks();
     void guarded(const std::function<void()>& work);
@@ -67,8 +74,8 @@ class ViewsController : public QObject {
     std::shared_ptr<const io::ColorSource> image_, other_;
     QString path_, selectedLayer_;
     Bookmarks bookmarks_;
-    std::vector<std::jthread> openers_;
-    int opening_ = 0;
+    int imageNumber_ = 0, compareTask_ = 0;
+    Background openers_;
 };
 
 }  // namespace atlas::ui
