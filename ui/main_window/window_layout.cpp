@@ -29,6 +29,7 @@
 #include <QToolBar>
 #include <QVBoxLayout>
 
+#include "io/numbers.h"
 #include "ui/dialogs/command_palette.h"
 #include "ui/dialogs/shortcuts_page.h"
 #include "ui/main_window/main_window.h"
@@ -495,6 +496,12 @@ bool MainWindow::goToText(const QString& text) {
     QList<double> values;
     for (auto it = number.globalMatch(text); it.hasNext();)
         values << it.next().captured().toDouble();
+    // A comma stands between two coordinates; where a semicolon does, it is a decimal comma.
+    if (const QStringList two = QString(text).remove("px").split(';'); two.size() == 2) {
+        values.clear();
+        for (const auto& one : two)
+            if (const auto value = io::parseTypedNumber(one.toStdString())) values << *value;
+    }
     QPointF at;
     const auto& full = image_->info().levels[0];
     if (values.size() == 2) {

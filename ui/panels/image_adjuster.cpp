@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "io/numbers.h"
 #include "io/stain_vectors.h"
 
 namespace atlas::ui {
@@ -202,12 +203,15 @@ void ImageAdjuster::useVectors(int index) {
 }
 
 bool ImageAdjuster::setVectors(const QString& text) {
-    static const QRegularExpression number(R"(\d*\.?\d+)");
+    static const QRegularExpression number(R"(\d*\.?\d+)"), withCommas(R"(\d*,?\d+)");
+    // Between blanks and slashes a comma is a decimal one, if that gives the six numbers.
+    static const QRegularExpression commas(R"(^\s*(\d*,?\d+[\s/;]+){5}\d*,?\d+\s*$)");
+    const bool decimalCommas = commas.match(text).hasMatch();
     std::array<double, 6> v{};
     size_t count = 0;
-    for (auto it = number.globalMatch(text); it.hasNext(); ++count) {
-        const double value = it.next().captured().toDouble();
-        if (count < v.size()) v[count] = value;
+    for (auto it = (decimalCommas ? withCommas : number).globalMatch(text); it.hasNext(); ++count) {
+        const auto value = io::parseTypedNumber(it.next().captured().toStdString());
+        if (count < v.size() && value) v[count] = *value;
     }
     const std::array<double, 3> h{v[0], v[1], v[2]}, e{v[3], v[4], v[5]};
     const double across = std::abs(h[0] * e[1] - h[1] * e[0]) +

@@ -93,12 +93,12 @@ RunPanel::RunPanel(QWidget* parent) : QWidget(parent) {
                     tr("auto takes a GPU where one can be used"));
     device_->addItems({"auto", "cpu", "cuda"});
     overlap_ =
-        named(new QDoubleSpinBox, "run.overlap", tr("Overlap"),
+        named(new NumberBox, "run.overlap", tr("Overlap"),
               tr("Share of a context's side that neighbours share; blended towards the centres"));
     overlap_->setRange(0, 75);
     overlap_->setSingleStep(25);
     overlap_->setSuffix(" %");
-    overlap_->setDecimals(0);
+    overlap_->setDecimals(1);
     resolution_ = named(new QLineEdit, "run.resolution", tr("Resolution"),
                         tr("Size of a pixel where the image does not say it, e.g. 0.5um or 0.3m"));
     resolution_->setPlaceholderText(tr("e.g. 0.5um or 0.3m"));

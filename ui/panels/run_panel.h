@@ -4,7 +4,6 @@
 
 #include <QCheckBox>
 #include <QComboBox>
-#include <QDoubleSpinBox>
 #include <QFormLayout>
 #include <QLabel>
 #include <QLineEdit>
@@ -16,6 +15,7 @@
 
 #include "engine/nn/model_config.h"
 #include "engine/pipeline/run_request.h"
+#include "ui/number_box.h"
 #include "ui/run_controller.h"
 
 namespace atlas::ui {
@@ -64,7 +64,7 @@ class RunPanel : public QWidget {
     void buildInput(QFormLayout* form);
 
     QComboBox *model_, *area_, *device_, *context_, *input_;
-    QDoubleSpinBox* overlap_;
+    NumberBox* overlap_;
     QCheckBox *mask_, *attention_;
     QLineEdit *resolution_, *bands_, *stretch_;
     QLabel* inputText_;

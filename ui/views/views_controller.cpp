@@ -10,6 +10,7 @@
 #include <QPushButton>
 #include <QVBoxLayout>
 
+#include "io/numbers.h"
 #include "ui/panels/controls.h"
 
 namespace atlas::ui {
@@ -40,10 +41,10 @@ void ViewsController::addActions(QMenu* menu) {
     add(turn, "view.rotateReset", tr("&Upright"), QKeySequence("Ctrl+0"), [this] { rotateTo(0); });
     add(turn, "view.rotateTo", tr("To an &angle …"), {}, [this] {
         bool good = false;
-        const double degrees = QInputDialog::getDouble(
+        const QString degrees = QInputDialog::getText(
             nullptr, tr("Rotate"), tr("Clockwise degrees (or Ctrl+Shift+wheel in the view):"),
-            canvas_->transform().rotation(), -360, 360, 1, &good);
-        if (good) rotateTo(degrees);
+            QLineEdit::Normal, QString::number(canvas_->transform().rotation(), 'f', 1), &good);
+        if (good) rotateToText(degrees);
     });
     auto* views = menu->addMenu(tr("&Linked views"));
     for (int i = 1; i <= ViewGrid::kMost; ++i)
@@ -86,6 +87,17 @@ void ViewsController::addActions(QMenu* menu) {
     });
     add(menu, "view.editBookmarks", tr("Edit bookmarks …"), {}, [this] { editBookmarks(); });
     fillBookmarks();
+}
+
+bool ViewsController::rotateToText(const QString& text) {
+    const auto degrees = io::parseTypedNumber(QString(text).remove(u'°').toStdString());
+    if (!degrees || std::abs(*degrees) > 360) {
+        host_.message(
+            tr("\"%1\" is no angle: give degrees from -360 to 360, such as 22.5.").arg(text));
+        return false;
+    }
+    rotateTo(*degrees);
+    return true;
 }
 
 QString ViewsController::askForImage() {

@@ -48,6 +48,8 @@ class ViewsController : public QObject {
     void compare(CompareMode mode, const QString& otherPath = {});
     void openInSide(SideView* side, const QString& path);
     void rotateTo(double degrees);
+    /// Degrees as a person types them, "22.5" or "22,5"; says so where it is no angle.
+    bool rotateToText(const QString& text);
     void addBookmark(const QString& name);
     void goToBookmark(size_t index);
     Bookmarks& bookmarks() { return bookmarks_; }
