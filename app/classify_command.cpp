@@ -126,15 +126,7 @@ int runClassify(const ClassifyArguments& arguments) {
     const auto images = listImages(arguments.images);
     if (images.empty()) throw std::runtime_error("no images were found in what was given");
     auto request = requestOf(arguments);
-    if (const auto code = engine::codeOf(request.modelDir); code && arguments.trustModel) {
-        std::cerr << "trusted from now on: " << code->file.string() << ", SHA-256 " << code->sha256
-                  << std::endl;
-        engine::trust(*code, request.trustFile);
-    } else if (code && !engine::isTrusted(*code, request.trustFile)) {
-        throw std::runtime_error(code->file.string() +
-                                 " is TorchScript: code that runs with your rights (SHA-256 " +
-                                 code->sha256 + "). If you trust it, say --trust-model once");
-    }
+    if (arguments.trustModel) trustModel(request.modelDir);
     const std::shared_ptr<engine::Classifier> classifier =
         engine::Classifier::open(request.modelDir, engine::classifierOptions(request));
     if (!arguments.json)

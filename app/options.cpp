@@ -2,6 +2,7 @@
 #include "app/options.h"
 
 #include <cstdio>
+#include <iostream>
 #include <stdexcept>
 #include <string_view>
 
@@ -42,6 +43,13 @@ io::Rect parseRegion(const std::string& text) {
     return {x, y, w, h};
 }
 
+void trustModel(const std::filesystem::path& model) {
+    const auto code = engine::codeOf(model);
+    if (code && engine::trust(*code, trustFile()))
+        std::cerr << "trusted from now on: " << code->file.string() << ", SHA-256 " << code->sha256
+                  << std::endl;
+}
+
 engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
                                     const EngineArguments& arguments, bool trust) {
     engine::RunRequest request;
@@ -50,8 +58,7 @@ engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
     request.precision = arguments.precision;
     request.cache = cacheDir();
     request.trustFile = trustFile();
-    if (const auto code = engine::codeOf(model); code && trust)
-        engine::trust(*code, request.trustFile);
+    if (trust) trustModel(model);
     return engine::classifierOptions(request);
 }
 

@@ -17,6 +17,10 @@ int64_t parseMemory(const std::string& text);
 /// X,Y,W,H in level-0 pixels.
 io::Rect parseRegion(const std::string& text);
 
+/// Remembers that the user trusts the code of a model (--trust-model), and says so on stderr the
+/// first time. Does nothing where a model's weights are plain numbers.
+void trustModel(const std::filesystem::path& model);
+
 /// How to open a model with these arguments; `trust`: code in it is trusted from now on.
 engine::ClassifierOptions optionsOf(const std::filesystem::path& model,
                                     const EngineArguments& arguments, bool trust);

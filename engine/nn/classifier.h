@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/nn/model_config.h"
@@ -94,7 +95,9 @@ struct ClassifierOptions {
     std::string precision = "fp32";  ///< auto, fp32 or bf16
     int threads = 0;                 ///< 0: LibTorch's choice
     std::filesystem::path cache;     ///< folder that remembers what `auto` measured; may be empty
-    bool allowCode = false;          ///< the user trusts this TorchScript file
+    /// Is given the bytes of a TorchScript file, which is code, before any of them runs, and says
+    /// why they must not; an empty text lets them run. Without it no code runs.
+    std::function<std::string(std::string_view code)> refuseCode;
 };
 
 /// A device has too little memory for what was asked; less at once may work.

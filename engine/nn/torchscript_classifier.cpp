@@ -10,9 +10,11 @@
 #include <torch/version.h>
 
 #include <cmath>
+#include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "engine/nn/answers_only.h"
 #include "engine/nn/context_batch.h"
@@ -77,8 +79,11 @@ class TorchScriptClassifier : public AnswersOnly {
         setThreads(options.threads);
         steps_ = stepsOf(json::parse(config_.transform));
         const auto path = dir / kTorchScriptFile;
+        std::istringstream code(bytesOf(path));
+        const std::string refusal = options.refuseCode(code.view());
+        if (!refusal.empty()) throw ModelError(path.string() + ": " + refusal);
         try {
-            module_ = torch::jit::load(path.string(), choice_.device);
+            module_ = torch::jit::load(code, choice_.device);
         } catch (const std::exception& error) {
             throw ModelError(path.string() + ": " + firstLine(error.what()));
         }
@@ -135,6 +140,22 @@ class TorchScriptClassifier : public AnswersOnly {
     }
 
   private:
+    static std::string bytesOf(const std::filesystem::path& path) {
+        std::ifstream file(path, std::ios::binary | std::ios::ate);
+        const std::streamoff size = file ? std::streamoff{file.tellg()} : -1;
+        if (size < 0) throw ModelError(path.string() + ": cannot be opened");
+        std::string bytes;
+        try {
+            bytes.resize(static_cast<size_t>(size));
+        } catch (const std::exception&) {
+            throw ModelError(path.string() + ": there is no memory for its " +
+                             std::to_string(size) + " bytes");
+        }
+        if (!file.seekg(0).read(bytes.data(), size))
+            throw ModelError(path.string() + ": cannot be read to its end");
+        return bytes;
+    }
+
     static std::string firstLine(const std::string& text) {
         return text.substr(0, text.find('\n'));
     }
@@ -241,10 +262,10 @@ class TorchScriptClassifier : public AnswersOnly {
 std::unique_ptr<Classifier> openTorchScript(const std::filesystem::path& dir,
                                             const ModelConfig& config,
                                             const ClassifierOptions& options) {
-    if (!options.allowCode)
+    if (!options.refuseCode)
         throw ModelError((dir / kTorchScriptFile).string() +
-                         ": TorchScript is code and runs with your rights. It is loaded only when "
-                         "you say that you trust this file (--trust-model, or in the window)");
+                         " is TorchScript, code that runs with your rights, and nobody was asked "
+                         "whether it is trusted");
     return std::make_unique<TorchScriptClassifier>(dir, config, options);
 }
 

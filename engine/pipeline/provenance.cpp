@@ -35,6 +35,12 @@ class Sha256 {
 
 }  // namespace
 
+std::string sha256Of(std::string_view bytes) {
+    Sha256 sha;
+    sha.add(bytes.data(), bytes.size());
+    return sha.hex();
+}
+
 std::string fileSha256(const std::filesystem::path& path, const std::stop_token& stop) {
     std::ifstream file(path, std::ios::binary);
     if (!file) throw std::runtime_error(path.string() + ": cannot be opened");

@@ -8,6 +8,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/pipeline/run_request.h"
@@ -56,6 +57,7 @@ struct RunRecord {
 };
 
 /// Hex SHA-256 of a file; empty when stopped. Throws std::runtime_error.
+std::string sha256Of(std::string_view bytes);
 std::string fileSha256(const std::filesystem::path& path, const std::stop_token& stop = {});
 /// Cheap identity of an image: its name, size, and first and last MiB. Throws std::runtime_error.
 std::string sourceFingerprint(const std::string& path);

@@ -33,7 +33,8 @@ bool isTrusted(const CodeModel& code, const fs::path& trustFile) {
     return !trustFile.empty() && known(trustFile).contains(code.sha256);
 }
 
-void trust(const CodeModel& code, const fs::path& trustFile) {
+bool trust(const CodeModel& code, const fs::path& trustFile) {
+    if (isTrusted(code, trustFile)) return false;
     json list = known(trustFile);
     list[code.sha256] = fs::absolute(code.file).string();
     if (trustFile.has_parent_path()) fs::create_directories(trustFile.parent_path());
@@ -43,6 +44,7 @@ void trust(const CodeModel& code, const fs::path& trustFile) {
     file.close();
     if (!file) throw std::runtime_error(temporary.string() + ": cannot be written");
     fs::rename(temporary, trustFile);
+    return true;
 }
 
 ClassifierOptions classifierOptions(const RunRequest& request) {
@@ -51,8 +53,12 @@ ClassifierOptions classifierOptions(const RunRequest& request) {
     options.precision = request.precision;
     options.threads = request.threads;
     options.cache = request.cache;
-    const auto code = codeOf(request.modelDir);
-    options.allowCode = code && isTrusted(*code, request.trustFile);
+    options.refuseCode = [trustFile = request.trustFile](std::string_view code) -> std::string {
+        const std::string sha256 = sha256Of(code);
+        if (isTrusted({{}, sha256}, trustFile)) return {};
+        return "this is TorchScript: code that runs with your rights (SHA-256 " + sha256 +
+               "). If you trust it, say --trust-model once, or answer the window's question";
+    };
     return options;
 }
 

@@ -21,10 +21,12 @@ struct CodeModel {
 std::optional<CodeModel> codeOf(const std::filesystem::path& modelDir);
 
 bool isTrusted(const CodeModel& code, const std::filesystem::path& trustFile);
-/// Remembers the hash (write, then rename). Throws std::runtime_error with path and cause.
-void trust(const CodeModel& code, const std::filesystem::path& trustFile);
+/// Remembers the hash (write, then rename). Returns whether it was not trusted before. Throws
+/// std::runtime_error with path and cause.
+bool trust(const CodeModel& code, const std::filesystem::path& trustFile);
 
-/// Device, precision and threads of a request; code is allowed where `request.trustFile` knows it.
+/// Device, precision and threads of a request; code runs where `request.trustFile` knows the hash
+/// of the very bytes that are about to run.
 ClassifierOptions classifierOptions(const RunRequest& request);
 
 /// The file of a model folder that its answers depend on most.

@@ -81,7 +81,10 @@ with tempfile.TemporaryDirectory() as folder:
         refused = classify(model)
         digest = hashlib.sha256((model / "torchscript_model.pt").read_bytes()).hexdigest()
         assert refused.returncode != 0 and digest in refused.stderr, refused.stderr
-        assert classify(model, "--trust-model").returncode == 0
+        first, second = classify(model, "--trust-model"), classify(model, "--trust-model")
+        assert first.returncode == 0 and second.returncode == 0, first.stderr + second.stderr
+        said = "trusted from now on"  # once
+        assert said in first.stderr and digest in first.stderr and said not in second.stderr, second.stderr
         again = classify(model, "--attention")  # another run, trusted now
         assert again.returncode == 0, again.stderr
         result = json.loads(again.stdout)[0]

@@ -60,7 +60,7 @@ TEST(ModelLibrary, TriesAModelOut) {
         module.define(program);
         module.save((dir / "torchscript_model.pt").string());
         return checkModel(
-            *Classifier::open(dir, {.device = "cpu", .cache = {}, .allowCode = true}));
+            *Classifier::open(dir, {.device = "cpu", .cache = {}, .refuseCode = test::trustAll}));
     };
     const auto constant = tried("def forward(self, x):\n    return torch.zeros([x.size(0), 2])\n");
     EXPECT_TRUE(constant.good);

@@ -14,6 +14,7 @@
 #include "io/reader_registry.h"
 #include "tests/support/pipeline_runs.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/torchscript_model.h"
 
 namespace atlas::engine {
 namespace {
@@ -42,7 +43,7 @@ class SaliencyTest : public testing::Test {
         module.define(program);
         writeExported(folder_.path() / "net", module);
         network_ = Classifier::open(folder_.path() / "net",
-                                    {.device = "cpu", .cache = {}, .allowCode = true});
+                                    {.device = "cpu", .cache = {}, .refuseCode = test::trustAll});
         const auto source = io::openImage(kScene, {});
         const io::ColorSource image(source, io::defaultDisplay(source->info()),
                                     std::make_shared<io::TileCache>(size_t{64} << 20));
