@@ -64,6 +64,7 @@ int runBenchTiles(const BenchTilesArguments& arguments);
 struct BenchViewerArguments {
     std::string image = "synthetic:size=100000,seed=1";
     int frames = 600, delay = 100;
+    double limit = 300;  // seconds
     bool json = false;
 };
 int runBenchViewer(const BenchViewerArguments& arguments);

@@ -132,6 +132,8 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
         ->check(CLI::Range(10, 100000));
     viewer->add_option("--delay", a.benchViewer.delay, "Milliseconds a tile of the slowed flight")
         ->check(CLI::Range(0, 10000));
+    addNumberOption(*viewer, "--limit", a.benchViewer.limit,
+                    "Seconds of measuring at most (300); what was not reached is named");
     viewer->add_flag("--json", a.benchViewer.json, "Print JSON");
     onCall(viewer, a.benchViewer, runBenchViewer, code);
 

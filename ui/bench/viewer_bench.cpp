@@ -3,6 +3,7 @@
 
 #include <QApplication>
 #include <QElapsedTimer>
+#include <QJsonArray>
 #include <QThread>
 #include <algorithm>
 #include <chrono>
@@ -83,10 +84,40 @@ std::vector<OverlayLayer> layersOver(const io::ImageInfo& info) {
     return layers;
 }
 
+/// The time that is left, what was not reached in it, and who is told how it goes.
+class Budget {
+  public:
+    explicit Budget(const ViewerBenchOptions& options) : options_(options) { clock_.start(); }
+    /// Milliseconds for a part when so many of equal length are to come, at most `most`.
+    double share(int parts, double most = 1e12) const {
+        const double left =
+            1000 * options_.limitSeconds - static_cast<double>(clock_.nsecsElapsed()) / 1e6;
+        return std::clamp(left / parts, 0.0, most);
+    }
+    void say(const QString& line) {
+        options_.progress(QString("%1 s: %2").arg(clock_.elapsed() / 1000).arg(line));
+        said_.start();
+    }
+    void sayEachSecond(const QString& line) {
+        if (!said_.isValid() || said_.elapsed() >= 1000) say(line);
+    }
+    void miss(const QString& what) {
+        say("not reached: " + what);
+        missed_.append(what);
+    }
+    const QJsonArray& missed() const { return missed_; }
+
+  private:
+    const ViewerBenchOptions& options_;
+    QElapsedTimer clock_, said_;
+    QJsonArray missed_;
+};
+
 class Flight {
   public:
-    Flight(io::SourcePtr source, const ViewerBenchOptions& options)
+    Flight(io::SourcePtr source, const ViewerBenchOptions& options, Budget& budget)
         : options_(options),
+          budget_(budget),
           cache_(std::make_shared<io::TileCache>(options.cacheBytes)),
           image_(std::make_shared<io::ColorSource>(source, io::defaultDisplay(source->info()),
                                                    cache_)) {
@@ -98,18 +129,29 @@ class Flight {
         canvas_.setLayers(layersOver(source->info()));
     }
 
-    /// Milliseconds until anything of the image is drawn.
-    double untilCoarse() {
-        while (canvas_.tilesLoaded() == 0 && opened_.elapsed() < 20000)
-            QApplication::processEvents();
+    /// Milliseconds until anything of the image is drawn; nothing where that takes longer than
+    /// `most`.
+    QJsonValue untilCoarse(double most) {
+        if (!wait("the first picture", most, [this] { return canvas_.tilesLoaded() > 0; }))
+            return {};
         canvas_.repaint();
         return static_cast<double>(opened_.nsecsElapsed()) / 1e6;
     }
 
-    /// Frame times over the flight, each from the wish to move until it is on the screen.
-    std::vector<double> fly(int frames, double from = 0, double to = 1) {
+    /// Frame times over the flight, each from the wish to move until it is on the screen; fewer
+    /// frames, at least one, where they take longer than `most` milliseconds.
+    std::vector<double> fly(const QString& what, double most, int frames, double from = 0,
+                            double to = 1) {
         std::vector<double> times;
+        QElapsedTimer all;
+        all.start();
         for (int i = 0; i < frames; ++i) {
+            const QString line = QString("%1, %2 of %3 frames").arg(what).arg(i).arg(frames);
+            if (i > 0 && static_cast<double>(all.elapsed()) > most) {
+                budget_.miss(line);
+                break;
+            }
+            budget_.sayEachSecond(line);
             const Place place =
                 placeAt(from + (to - from) * i / frames, canvas_.transform().imageSize(),
                         canvas_.transform().fitScale());
@@ -125,29 +167,45 @@ class Flight {
         return times;
     }
 
-    /// Milliseconds from standing still until every tile is sharp.
-    double untilSharp(double t) {
+    /// Milliseconds from standing still until every tile is sharp; nothing after `most`.
+    QJsonValue untilSharp(double t, double most) {
         const Place place =
             placeAt(t, canvas_.transform().imageSize(), canvas_.transform().fitScale());
         QElapsedTimer timer;
         timer.start();
         canvas_.goTo(place.centre, place.scale);
         canvas_.repaint();
-        while (!canvas_.settled() && timer.elapsed() < 5000) QApplication::processEvents();
+        if (!wait("a sharp picture after a jump", most, [this] { return canvas_.settled(); }))
+            return {};
         return static_cast<double>(timer.nsecsElapsed()) / 1e6;
     }
 
-    void settle() {
-        QElapsedTimer timer;
-        timer.start();
-        while (!canvas_.settled() && timer.elapsed() < 10000) QApplication::processEvents();
+    void settle(double most) {
+        wait("every tile of the view", most, [this] { return canvas_.settled(); });
     }
 
     const Canvas& canvas() const { return canvas_; }
     size_t cached() const { return cache_->bytes(); }
 
   private:
+    /// Leaves the processor to those who load; false, and a word about it, after `most` ms.
+    bool wait(const QString& what, double most, const std::function<bool()>& there) {
+        QElapsedTimer timer;
+        timer.start();
+        while (!there()) {
+            if (static_cast<double>(timer.elapsed()) >= most) {
+                budget_.miss(QString("%1 within %2 s").arg(what).arg(most / 1000, 0, 'f', 1));
+                return false;
+            }
+            budget_.sayEachSecond("waiting for " + what);
+            QApplication::processEvents();
+            QThread::usleep(500);
+        }
+        return true;
+    }
+
     ViewerBenchOptions options_;
+    Budget& budget_;
     std::shared_ptr<io::TileCache> cache_;
     std::shared_ptr<io::ColorSource> image_;
     Canvas canvas_;
@@ -161,32 +219,46 @@ double mib(double bytes) {
 }  // namespace
 
 QJsonObject benchViewer(const io::SourcePtr& source, const ViewerBenchOptions& options) {
-    QJsonObject result{{"frames", options.frames}, {"delay_ms", options.delayMs}};
+    constexpr double kCoarse = 20000, kSharp = 5000, kSettle = 10000;  // ms at most, of each
+    constexpr int kFlights = 6;
+    Budget budget(options);
+    QJsonObject result{{"frames", options.frames},
+                       {"delay_ms", options.delayMs},
+                       {"limit_s", options.limitSeconds}};
+    int left = kFlights;  // each has the same part of the time that is left
+    const auto fly = [&](Flight& flight, const char* what, double from = 0, double to = 1) {
+        return flight.fly(what, budget.share(left--), options.frames, from, to);
+    };
     {
-        Flight flight(source, options);
-        result["first_coarse"] = flight.untilCoarse();
+        Flight flight(source, options, budget);
+        result["first_coarse"] = flight.untilCoarse(budget.share(2, kCoarse));
         result["uploads_in_thread"] = flight.canvas().uploadsInThread();
-        flight.settle();
-        double worst = 0;
-        for (double t : {0.11, 0.37, 0.52, 0.73, 0.94})
-            worst = std::max(worst, flight.untilSharp(t));
+        flight.settle(budget.share(kFlights, kSettle));
+        QJsonValue worst = 0.0;
+        for (double t : {0.11, 0.37, 0.52, 0.73, 0.94}) {
+            const auto sharp = flight.untilSharp(t, budget.share(2 * kFlights, kSharp));
+            if (sharp.isNull() || worst.isNull())
+                worst = QJsonValue();
+            else
+                worst = std::max(worst.toDouble(), sharp.toDouble());
+        }
         result["sharp"] = worst;
         // Everything at hand: the same path, until nothing new comes.
-        flight.fly(options.frames);
-        flight.settle();
-        flight.fly(options.frames);
-        flight.settle();
-        result["cached"] = summary(flight.fly(options.frames));
+        fly(flight, "first flight");
+        flight.settle(budget.share(left, kSettle));
+        fly(flight, "second flight");
+        flight.settle(budget.share(left, kSettle));
+        result["cached"] = summary(fly(flight, "flight with everything at hand"));
     }
     {
-        Flight flight(std::make_shared<SlowSource>(source, options.delayMs), options);
-        result["slowed"] = summary(flight.fly(options.frames));
+        Flight flight(std::make_shared<SlowSource>(source, options.delayMs), options, budget);
+        result["slowed"] = summary(fly(flight, "flight with late tiles"));
     }
     {
-        Flight flight(source, options);
-        flight.fly(options.frames);
+        Flight flight(source, options, budget);
+        fly(flight, "first half of the long flight");
         const auto before = engine::processMemory("VmRSS");
-        flight.fly(options.frames, 0.5, 1.5);
+        fly(flight, "second half of the long flight", 0.5, 1.5);
         result["rss_growth_mib"] =
             mib(static_cast<double>(engine::processMemory("VmRSS") - before));
         result["texture_mib"] = mib(static_cast<double>(flight.canvas().textureBytes()));
@@ -197,6 +269,7 @@ QJsonObject benchViewer(const io::SourcePtr& source, const ViewerBenchOptions& o
     const double cached = result["cached"].toObject()["p99"].toDouble(),
                  slowed = result["slowed"].toObject()["p99"].toDouble();
     result["ratio_p99"] = slowed / cached;
+    result["not_reached"] = budget.missed();
     return result;
 }
 
