@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets AtlasScope up on Debian 12 and runs it.
-#   installer/setup.sh deps            packages, a locale for tests and, into .venv, LibTorch and OpenSlide
+#   installer/setup.sh deps            packages, locales for tests and, into .venv, LibTorch and OpenSlide
 #   installer/setup.sh build           the program, into build/release
 #   installer/setup.sh run [ARGS]      deps and build, then the program; without ARGS the sample
 #   installer/setup.sh test            deps, a build with tests, and ctest
@@ -19,7 +19,7 @@ packages=(
   libtiff-dev libjpeg62-turbo-dev libopenjp2-7-dev libproj-dev qt6-svg-dev
   libcli11-dev nlohmann-json3-dev libgtest-dev googletest xvfb xauth locales
 )
-comma_locale=de_DE  # tests run under it, in UTF-8: its numbers have a decimal comma
+locales=(de_DE tr_TR)  # in UTF-8, for tests: decimal commas; an i that is not the small form of I
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -37,9 +37,12 @@ apt_deps() {
 }
 
 locale_deps() {  # into the system's archive
-  locale -a | grep -ix "$comma_locale\.utf-\?8" >/dev/null && return
-  say "Making the locale $comma_locale.UTF-8, which tests run under"
-  as_root localedef -i "$comma_locale" -f UTF-8 "$comma_locale.UTF-8"
+  local name
+  for name in "${locales[@]}"; do
+    locale -a | grep -ix "$name\.utf-\?8" >/dev/null && continue
+    say "Making the locale $name.UTF-8, which tests run under"
+    as_root localedef -i "$name" -f UTF-8 "$name.UTF-8"
+  done
 }
 
 venv_deps() {

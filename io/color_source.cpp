@@ -2,9 +2,10 @@
 #include "io/color_source.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <opencv2/imgproc.hpp>
+
+#include "io/ascii.h"
 
 namespace atlas::io {
 namespace {
@@ -49,9 +50,7 @@ std::array<uint8_t, 3> indexColor(double share) {
 std::optional<std::array<int, 2>> vegetationBands(const ImageInfo& info) {
     int infrared = bandOf(info, BandRole::NearInfrared), red = bandOf(info, BandRole::Red);
     for (size_t i = 0; i < info.bands.size(); ++i) {
-        std::string name = info.bands[i].name;
-        std::transform(name.begin(), name.end(), name.begin(),
-                       [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+        const std::string name = lowerAscii(info.bands[i].name);
         const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
         if (infrared < 0 && (has("nir") || has("near infrared") || name == "b08" || name == "b8"))
             infrared = static_cast<int>(i);

@@ -4,21 +4,21 @@
 #include <zip.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
 #include <fstream>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 #include <set>
 
+#include "io/ascii.h"
+
 namespace atlas::io {
 namespace {
 
 constexpr uint64_t kMaxEntryBytes = uint64_t{1} << 28;
 
-bool isImageName(std::string name) {
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
+bool isImageName(const std::string& given) {
+    const std::string name = lowerAscii(given);
     for (const char* ending : {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
         if (name.ends_with(ending)) return true;
     return false;

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 
+#include "io/ascii.h"
 #include "io/gdal/gdal_reader.h"
 #include "io/openslide/openslide_reader.h"
 #include "io/synthetic/synthetic_source.h"
@@ -71,9 +71,7 @@ bool looksLikeImage(const std::filesystem::path& path) {
                                          ".bif", ".vms",  ".vmu",  ".svslide", ".czi",  ".dcm",
                                          ".jp2", ".j2k",  ".png",  ".jpg",     ".jpeg", ".vrt",
                                          ".nc",  ".img",  ".gtif", ".webp"};
-    std::string ending = path.extension().string();
-    std::transform(ending.begin(), ending.end(), ending.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
+    const std::string ending = lowerAscii(path.extension().string());
     return std::find(kEndings.begin(), kEndings.end(), ending) != kEndings.end();
 }
 

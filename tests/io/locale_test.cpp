@@ -2,7 +2,12 @@
 // Readers and writers in a process whose locale has a decimal comma.
 #include <gtest/gtest.h>
 
+#include <cctype>
+#include <fstream>
+
+#include "io/color_source.h"
 #include "io/export/raster_file.h"
+#include "io/image_archive.h"
 #include "io/reader_registry.h"
 #include "tests/support/comma_locale.h"
 #include "tests/support/temporary_folder.h"
@@ -54,6 +59,26 @@ TEST(DecimalComma, AGeoreferenceIsRead) {
     EXPECT_EQ(image->info().georeference->transform, before->info().georeference->transform);
     EXPECT_EQ(image->info().georeference->wkt, before->info().georeference->wkt);
     EXPECT_NEAR(image->info().resolution->umPerPixelX / 1e6, 300.04, 0.1);
+}
+
+TEST(TurkishLocale, EndingsAreKnownInCapitals) {
+    const test::OtherLocale turkish(test::kTurkishLocale);
+    EXPECT_NE(std::tolower('I'), 'i') << "the locale does not do what is tested";
+    EXPECT_TRUE(looksLikeImage("SCAN.TIF"));
+    EXPECT_TRUE(looksLikeImage("SCAN.NDPI"));
+    EXPECT_FALSE(looksLikeImage("SCAN.TXT"));
+    const test::TemporaryFolder folder;
+    std::filesystem::create_directories(folder.path() / "class");
+    std::ofstream(folder.path() / "class" / "A.TIF") << "II";
+    EXPECT_EQ(ImageArchive(folder.path()).files().size(), 1u);
+}
+
+TEST(TurkishLocale, BandsAreFoundByTheirNames) {
+    ImageInfo info;
+    info.bands = {{"RED", BandRole::Other, {}}, {"NIR", BandRole::Other, {}}};
+    const test::OtherLocale turkish(test::kTurkishLocale);
+    ASSERT_TRUE(vegetationBands(info));
+    EXPECT_EQ(*vegetationBands(info), (std::array<int, 2>{1, 0}));
 }
 
 }  // namespace
