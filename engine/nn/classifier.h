@@ -97,7 +97,7 @@ struct ClassifierOptions {
     std::filesystem::path cache;     ///< folder that remembers what `auto` measured; may be empty
     /// Is given the bytes of a TorchScript file, which is code, before any of them runs, and says
     /// why they must not; an empty text lets them run. Without it no code runs.
-    std::function<std::string(std::string_view code)> refuseCode;
+    std::function<std::string(std::string_view code)> refuseCode = {};
 };
 
 /// A device has too little memory for what was asked; less at once may work.
