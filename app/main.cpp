@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "app/command_line.h"
+#include "app/launcher.h"
 #include "app/memory.h"
 #include "io/numbers.h"
 
@@ -208,6 +209,7 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    forgetLauncher();
     // As QApplication does: commands and window run under the same locale, the user's. No number in
     // a file or an option depends on it.
     std::setlocale(LC_ALL, "");

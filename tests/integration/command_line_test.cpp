@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -41,6 +43,48 @@ TEST(CommandLine, HelpOfEveryCommand) {
         EXPECT_NE(r.out.find("--help"), std::string::npos) << name;
     }
     EXPECT_NE(call("nonsense", true).out.find("neither a command nor a file"), std::string::npos);
+}
+
+/// Runs `atlasscope ARGUMENTS` with these variables; libgomp prints at its start how it waits.
+Result callWith(const std::string& variables, const std::string& arguments) {
+    const std::string command = variables + " OMP_DISPLAY_ENV=VERBOSE timeout 120 " +
+                                std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope " + arguments +
+                                " 2>&1";
+    FILE* pipe = popen(command.c_str(), "r");
+    std::string out;
+    char buffer[4096];
+    for (size_t n = 0; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) out.append(buffer, n);
+    const int status = pclose(pipe);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, out};
+}
+
+TEST(CommandLine, ThreadsThatWaitSpinForAMomentOnly) {
+    const auto spins = [](const std::string& count) { return "GOMP_SPINCOUNT = '" + count + "'"; };
+    EXPECT_NE(callWith("", "--version").out.find(spins("2000")), std::string::npos);
+    EXPECT_NE(callWith("GOMP_SPINCOUNT=77", "--version").out.find(spins("77")), std::string::npos);
+    EXPECT_EQ(callWith("OMP_WAIT_POLICY=active", "--version").out.find(spins("2000")),
+              std::string::npos);
+    // Benchmarks measure LibTorch as it comes.
+    EXPECT_EQ(callWith("", "bench --help").out.find(spins("2000")), std::string::npos);
+}
+
+TEST(CommandLine, TheLauncherPassesArgumentsAndExitCodesOn) {
+    const test::TemporaryFolder folder;
+    const std::string name = "no  such \"file\" $HOME *.tif";
+    const Result missing = call("info '" + name + "' ''", true);
+    EXPECT_EQ(missing.code, 1);
+    EXPECT_NE(missing.out.find(name), std::string::npos) << missing.out;
+    EXPECT_EQ(call("--version").code, 0);
+    EXPECT_EQ(call("info --no-such-option").code, call("classify --no-such-option").code);
+    EXPECT_NE(call("info --no-such-option").code, 0);
+    // Through a link, from elsewhere.
+    const auto link = folder.path() / "linked";
+    std::filesystem::create_symlink(std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope", link);
+    EXPECT_EQ(std::system(("cd / && " + link.string() + " --version >/dev/null").c_str()), 0);
+    // Alone it says what is missing.
+    const auto alone = folder.path() / "alone";
+    std::filesystem::copy_file(std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope", alone);
+    EXPECT_EQ(WEXITSTATUS(std::system((alone.string() + " --version 2>/dev/null").c_str())), 127);
 }
 
 TEST(CommandLine, SelftestPasses) {
