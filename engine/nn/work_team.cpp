@@ -4,23 +4,13 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 namespace atlas::engine {
 namespace {
 
-constexpr int kSpins = 200;  // before the processor is offered to others
-
 int64_t threadsHere() {
     return at::in_parallel_region() ? 1 : at::get_num_threads();
-}
-
-/// Waits for a moment; longer ones are given away.
-void rest(int& spins) {
-    if (++spins < kSpins) return;
-    spins = 0;
-    std::this_thread::yield();
 }
 
 }  // namespace
@@ -52,6 +42,13 @@ bool WorkTeam::Shared::work(const std::function<void(int64_t)>& call, int64_t th
     return worked;
 }
 
+bool WorkTeam::Shared::hasPieces() const {
+    if (!piece) return false;
+    for (size_t run = 0; run < runs.size(); ++run)
+        if (runs[run].next < begin(run + 1)) return true;
+    return false;
+}
+
 /// Helps; false if there was nothing to do. The visitor is counted before it looks, and the owner
 /// closes before it counts: one of them sees the other.
 bool WorkTeam::Shared::visit(int64_t thread) {
@@ -72,9 +69,10 @@ void WorkTeam::Member::share(int64_t count, const std::function<void(int64_t)>& 
     shared.count = count;
     for (size_t run = 0; run < shared.runs.size(); ++run) shared.runs[run].next = shared.begin(run);
     shared.piece = &piece;
+    team_->idle_.wake();
     shared.work(piece, thread_);
     shared.piece = nullptr;
-    for (int spins = 0; shared.visitors > 0;) rest(spins);
+    team_->owners_.until([&] { return shared.visitors == 0; });
     if (shared.error) std::rethrow_exception(std::exchange(shared.error, nullptr));
 }
 
@@ -100,9 +98,13 @@ void WorkTeam::takeItems(const std::function<void(Member&, int64_t)>& work, int6
         } catch (...) {
             fail();
         }
-        --active_;
+        finishItem();
     }
-    --active_;
+    finishItem();
+}
+
+void WorkTeam::finishItem() {
+    if (--active_ == 0) idle_.wake();
 }
 
 void WorkTeam::fail() {
@@ -112,10 +114,17 @@ void WorkTeam::fail() {
 }
 
 void WorkTeam::help(int64_t thread) {
-    for (int spins = 0; active_ > 0;) {
+    while (active_ > 0) {
         bool helped = false;
-        for (Shared& shared : shared_) helped = shared.visit(thread) || helped;
-        if (!helped) rest(spins);
+        for (Shared& shared : shared_) {
+            helped = shared.visit(thread) || helped;
+            owners_.wake();
+        }
+        if (helped) continue;
+        idle_.until([&] {
+            return active_ == 0 || std::any_of(shared_.begin(), shared_.end(),
+                                               [](const Shared& s) { return s.hasPieces(); });
+        });
     }
 }
 

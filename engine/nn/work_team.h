@@ -8,6 +8,8 @@
 #include <mutex>
 #include <vector>
 
+#include "engine/nn/brief_wait.h"
+
 namespace atlas::engine {
 
 /// The threads of one run() that take items of work one by one, and help each other with the pieces
@@ -59,16 +61,21 @@ class WorkTeam {
         }
         bool work(const std::function<void(int64_t)>& call, int64_t thread);
         bool visit(int64_t thread);
+        /// Whether a visitor would find a piece that nobody has taken.
+        bool hasPieces() const;
     };
 
     WorkTeam(int64_t items, int64_t threads);
     void takeItems(const std::function<void(Member&, int64_t)>& work, int64_t thread);
     void help(int64_t thread);
+    void finishItem();
     void fail();
 
     const int64_t items_, crew_;
     std::atomic<int64_t> next_{0}, active_{0}, members_{0};
     std::vector<Shared> shared_;
+    BriefWait idle_;    ///< of helpers: for pieces, or for the end
+    BriefWait owners_;  ///< of members: for the last visitor
     std::mutex mutex_;
     std::exception_ptr error_;
 };

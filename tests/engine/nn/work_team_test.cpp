@@ -6,27 +6,20 @@
 
 #include <atomic>
 #include <chrono>
+#include <ctime>
 #include <mutex>
 #include <numeric>
 #include <set>
 #include <stdexcept>
 #include <thread>
 
+#include "tests/support/torch_threads.h"
+
 namespace atlas::engine {
 namespace {
 
-/// LibTorch has so many threads while this lives.
-class Threads {
-  public:
-    explicit Threads(int count) : before_(at::get_num_threads()) { at::set_num_threads(count); }
-    ~Threads() { at::set_num_threads(before_); }
-
-  private:
-    int before_;
-};
-
 class WorkTeamTest : public ::testing::TestWithParam<int> {
-    const Threads threads_{GetParam()};
+    const test::TorchThreads threads_{GetParam()};
 };
 
 TEST_P(WorkTeamTest, EveryItemAndPieceIsDoneOnce) {
@@ -105,6 +98,21 @@ TEST_P(WorkTeamTest, WhatIsThrownArrivesAndNothingHangs) {
         team.share(10, [&](int64_t) { ++after; });  // as if nothing had been
     });
     EXPECT_EQ(after, 30);
+}
+
+/// A thread that waits for another one's piece leaves the processor to other programs.
+TEST_P(WorkTeamTest, WhoWaitsSleeps) {
+    constexpr auto kLong = std::chrono::milliseconds(400);
+    WorkTeam::run(GetParam(), [](WorkTeam::Member&, int64_t) {});  // the threads are there
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));   // and have come to rest
+    const std::clock_t before = std::clock();
+    WorkTeam::run(1, [&](WorkTeam::Member& team, int64_t) {
+        team.share(2, [&](int64_t piece) {
+            if (piece == 1) std::this_thread::sleep_for(kLong);
+        });
+    });
+    const double busy = static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC;
+    EXPECT_LT(busy, 0.2);  // spinning or yielding: 0.4 and more
 }
 
 TEST_P(WorkTeamTest, WithinAParallelRegionOneThreadDoesAll) {
