@@ -79,6 +79,8 @@ class AtlasClassifier : public Classifier {
         bf16_ = useBfloat16(options.precision);
         if (choice_.device.is_cpu() && bf16_ && options.precision == "auto")
             bf16_ = measured(options.cache);
+        else if (isOnProcessor() && bf16_)
+            warnOfBfloat16(options.cache);
         // The runner has its own weights, and it is all that the processor needs.
         if (choice_.ownKernels) {
             runner_.emplace(*network_, bf16_);
@@ -93,6 +95,7 @@ class AtlasClassifier : public Classifier {
     std::string deviceReason() const override { return choice_.reason; }
     bool isOnProcessor() const override { return choice_.device.is_cpu() && choice_.ownKernels; }
     std::string versions() const override { return std::string("LibTorch ") + TORCH_VERSION; }
+    std::string precision() const override { return bf16_ ? "bf16" : "fp32"; }
 
     std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
                                         bool attention) const override {
@@ -220,15 +223,28 @@ class AtlasClassifier : public Classifier {
         throw ModelError((dir_ / "model.safetensors").string() + ": " + error.what());
     }
 
+    /// What is measured, as precision.json names it.
+    std::string measuredWork() const {
+        return config_.network.toJson().dump() + std::to_string(config_.patchSizePx) + " " +
+               cpuKernels().name;
+    }
+
     /// Is bfloat16 faster for this network on this machine?
     bool measured(const std::filesystem::path& cache) const {
+        if (const auto before = rememberedFasterInBfloat16(cache, measuredWork())) return *before;
         const int64_t side = config_.patchSizePx;
         const at::NoGradGuard noGradient;
         const at::Tensor image = at::zeros({1, 3, side, side}, at::kFloat);
         const AtlasRunner plain(*network_), rounded(*network_, true);
         return fasterInBfloat16(
-            cache, config_.network.toJson().dump() + std::to_string(side) + " " + cpuKernels().name,
-            [&] { plain.run(image, {}, {}); }, [&] { rounded.run(image, {}, {}); });
+            cache, measuredWork(), [&] { plain.run(image, {}, {}); },
+            [&] { rounded.run(image, {}, {}); });
+    }
+
+    void warnOfBfloat16(const std::filesystem::path& cache) {
+        const auto warning = bfloat16Warning(cpuKernels().productBf16 != nullptr,
+                                             rememberedFasterInBfloat16(cache, measuredWork()));
+        if (!warning.empty()) warnings_.push_back(warning);
     }
 
     /// The processor's path; made at its first use where a device does the everyday work.

@@ -14,9 +14,12 @@
 #include "engine/nn/safetensors.h"
 #include "engine/nn/saliency.h"
 #include "engine/nn/scale_map.h"
+#include "engine/nn/side_by_side.h"
 
 namespace atlas::engine {
 namespace {
+
+constexpr int64_t kGroup = 4;  // images that one thread gives to the network at once, at most
 
 class BackboneClassifier : public AnswersOnly {
   public:
@@ -42,29 +45,19 @@ class BackboneClassifier : public AnswersOnly {
 
     std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
                                         bool attention) const override {
-        const at::NoGradGuard noGradient;
         std::vector<ContextResult> results(contexts.size());
         std::vector<size_t> usable;
         for (size_t i = 0; i < contexts.size(); ++i)
             if (anyValid(contexts[i])) usable.push_back(i);
-        if (usable.empty()) return results;
-        BackboneTrace trace;
-        trace.attention = attention;
-        const at::Tensor images = choice_.device.is_cpu() ? batch_.images(contexts, usable)
-                                                          : batch_.imagesOnDevice(contexts, usable);
-        const at::Tensor probabilities =
-            network_->forward(images, &trace).to(at::kFloat).softmax(1).to(at::kCPU).contiguous();
-        for (size_t i = 0; i < usable.size(); ++i) {
-            ContextResult& result = results[usable[i]];
-            const float* first = probabilities.const_data_ptr<float>() +
-                                 static_cast<int64_t>(i) * probabilities.size(1);
-            result.probabilities.assign(first, first + probabilities.size(1));
-            for (const auto& map : trace.maps)
-                result.received.push_back(scaleMapOf(map[static_cast<int64_t>(i)]));
-            for (const auto& share : trace.mass) {
-                result.mass.push_back(scaleMapOf(share[static_cast<int64_t>(i)]));
-                result.meanMass.push_back(meanInside(result.mass.back(), contexts[usable[i]]));
-            }
+        const auto count = static_cast<int64_t>(usable.size());
+        const auto group = [&](int64_t first, int64_t last) {
+            some(contexts, {usable.begin() + first, usable.begin() + last}, attention, results);
+        };
+        if (choice_.device.is_cpu()) {
+            sideBySide(count, kGroup, group);
+        } else if (count > 0) {
+            const at::NoGradGuard noGradient;
+            group(0, count);
         }
         return results;
     }
@@ -109,6 +102,29 @@ class BackboneClassifier : public AnswersOnly {
     }
 
   private:
+    /// Of one or more usable contexts.
+    void some(const std::vector<ContextPixels>& contexts, const std::vector<size_t>& which,
+              bool attention, std::vector<ContextResult>& results) const {
+        BackboneTrace trace;
+        trace.attention = attention;
+        const at::Tensor images = choice_.device.is_cpu() ? batch_.images(contexts, which)
+                                                          : batch_.imagesOnDevice(contexts, which);
+        const at::Tensor probabilities =
+            network_->forward(images, &trace).to(at::kFloat).softmax(1).to(at::kCPU).contiguous();
+        for (size_t i = 0; i < which.size(); ++i) {
+            ContextResult& result = results[which[i]];
+            const float* first = probabilities.const_data_ptr<float>() +
+                                 static_cast<int64_t>(i) * probabilities.size(1);
+            result.probabilities.assign(first, first + probabilities.size(1));
+            for (const auto& map : trace.maps)
+                result.received.push_back(scaleMapOf(map[static_cast<int64_t>(i)]));
+            for (const auto& share : trace.mass) {
+                result.mass.push_back(scaleMapOf(share[static_cast<int64_t>(i)]));
+                result.meanMass.push_back(meanInside(result.mass.back(), contexts[which[i]]));
+            }
+        }
+    }
+
     /// Over the places whose middle has data.
     float meanInside(const ScaleMap& map, const ContextPixels& context) const {
         const int64_t px = config_.patchSizePx;

@@ -16,13 +16,23 @@ void setThreads(int threads) {
     if (threads > 0) at::set_num_threads(threads);
 }
 
+int threadsInUse() {
+    return at::get_num_threads();
+}
+
 std::unique_ptr<Classifier> Classifier::open(const std::filesystem::path& modelDir,
                                              const ClassifierOptions& options) {
     const ModelConfig config = loadModelConfig(modelDir);
-    if (config.architecture == kTorchScript) return openTorchScript(modelDir, config, options);
-    if (config.architecture == kOnnx) return openOnnx(findOnnx(modelDir), config, options);
-    if (!config.isAtlas()) return openBackbone(modelDir, config, options);
-    return openAtlas(modelDir, options);
+    if (config.isAtlas()) return openAtlas(modelDir, options);
+    auto classifier = config.architecture == kTorchScript
+                          ? openTorchScript(modelDir, config, options)
+                      : config.architecture == kOnnx ? openOnnx(findOnnx(modelDir), config, options)
+                                                     : openBackbone(modelDir, config, options);
+    if (options.precision == "bf16")
+        classifier->warnings_.push_back(
+            "--precision bf16 changes nothing here: only Atlas networks can compute in bfloat16, "
+            "and this model computed in float32");
+    return classifier;
 }
 
 }  // namespace atlas::engine

@@ -148,6 +148,8 @@ struct WholeResult {
 
 /// Threads of every network in this process from now on; 0: leaves LibTorch's choice.
 void setThreads(int threads);
+/// The number of threads that networks use in this process now.
+int threadsInUse();
 
 class Classifier {
   public:
@@ -163,6 +165,11 @@ class Classifier {
     /// short.
     virtual bool isOnProcessor() const = 0;
     virtual std::string versions() const = 0;
+    /// "fp32" or "bf16": what the network computes in, whatever was asked for.
+    virtual std::string precision() const { return "fp32"; }
+    /// What the user should know of the way in which the network computes, a sentence each; for the
+    /// record of every run.
+    const std::vector<std::string>& warnings() const { return warnings_; }
 
     /// Contexts without a single valid pixel give empty probabilities.
     virtual std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
@@ -177,6 +184,9 @@ class Classifier {
     /// done at once, were too little; the processor can then go on from the last checkpoint.
     virtual WholeResult classifyWhole(const WholeImage& image, const WholeOptions& options,
                                       const WholeProgress& progress) const = 0;
+
+  protected:
+    std::vector<std::string> warnings_;
 };
 
 }  // namespace atlas::engine

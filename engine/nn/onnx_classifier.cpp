@@ -3,17 +3,24 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
+#include <optional>
 #include <random>
 
 #include "engine/nn/answers_only.h"
 #include "engine/nn/context_batch.h"
 #include "engine/nn/model_error.h"
 #include "engine/nn/onnx_runtime.h"
+#include "engine/nn/side_by_side.h"
 
 namespace atlas::engine {
 namespace {
 
 constexpr float kSumTolerance = 1e-3f;
+constexpr int64_t kGroup = 4;  // images that one thread gives to the network at once, at most
+// A session for calls that are alone costs the memory of the weights and the time of opening the
+// file again.
+constexpr int kThreadsWorthASession = 4;
 
 /// Scores of the classes of one place, `stride` apart: softmax, or sigmoid of a single one, unless
 /// they are probabilities already.
@@ -53,7 +60,7 @@ class OnnxClassifier : public AnswersOnly {
   public:
     OnnxClassifier(const std::filesystem::path& file, ModelConfig config,
                    const ClassifierOptions& options)
-        : file_(file), config_(std::move(config)), session_(file, options.threads) {
+        : file_(file), config_(std::move(config)), session_(file, 1) {
         setThreads(options.threads);
         if (options.device != "auto" && options.device != "cpu")
             throw ModelError(file.string() + ": ONNX models run on the processor here");
@@ -80,13 +87,15 @@ class OnnxClassifier : public AnswersOnly {
         std::vector<size_t> usable;
         for (size_t i = 0; i < contexts.size(); ++i)
             if (anyValid(contexts[i])) usable.push_back(i);
-        const size_t most = fixedBatch_ ? static_cast<size_t>(fixedBatch_) : usable.size();
-        for (size_t first = 0; first < usable.size(); first += most)
+        // Of a network with a fixed batch, a unit is one of its batches.
+        const auto count = static_cast<int64_t>(usable.size()),
+                   unit = fixedBatch_ ? fixedBatch_ : int64_t{1},
+                   most = fixedBatch_ ? int64_t{1} : kGroup;
+        sideBySide((count + unit - 1) / unit, most, [&](int64_t first, int64_t last) {
             some(contexts,
-                 {usable.begin() + static_cast<std::ptrdiff_t>(first),
-                  usable.begin() +
-                      static_cast<std::ptrdiff_t>(std::min(first + most, usable.size()))},
+                 {usable.begin() + first * unit, usable.begin() + std::min(last * unit, count)},
                  results);
+        });
         return results;
     }
 
@@ -109,13 +118,20 @@ class OnnxClassifier : public AnswersOnly {
         }
     }
 
+    /// Of one thread where others compute other images meanwhile, or where there are not many.
+    const OnnxSession& session() const {
+        if (isSideBySide() || threadsInUse() < kThreadsWorthASession) return session_;
+        std::call_once(madeForAll_, [&] { forAll_.emplace(file_, threadsInUse()); });
+        return *forAll_;
+    }
+
     size_t outputs() const { return config_.singleLogit ? 1 : config_.classNames.size(); }
 
     /// The raw output [B, K] or [B, K, S, S] of normalised images, of the shape that it must have.
     std::vector<float> run(std::vector<float>& input, size_t batch) const {
         const auto side = static_cast<size_t>(config_.patchSizePx), classes = outputs();
         const bool segments = config_.segmentSide > 0;
-        auto output = session_.run(
+        auto output = session().run(
             input, {static_cast<int64_t>(batch), 3, config_.patchSizePx, config_.patchSizePx});
         const auto& shape = output.shape;
         const auto wanted = [&](size_t dimension, size_t value) {
@@ -184,7 +200,9 @@ class OnnxClassifier : public AnswersOnly {
 
     std::filesystem::path file_;
     ModelConfig config_;
-    OnnxSession session_;
+    OnnxSession session_;  ///< one thread a call
+    mutable std::once_flag madeForAll_;
+    mutable std::optional<OnnxSession> forAll_;  ///< all threads a call
     int64_t fixedBatch_ = 0;
     Scores scores_{};
 };

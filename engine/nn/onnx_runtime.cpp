@@ -48,6 +48,7 @@ enum Slot : size_t {
     ReleaseTypeInfo = 98,
     ReleaseTensorTypeAndShapeInfo = 99,
     ReleaseSessionOptions = 100,
+    AddSessionConfigEntry = 130,
 };
 constexpr int kFloat = 1, kDeviceAllocator = 0, kDefaultMemory = 0, kWarning = 2,
               kAllOptimisations = 99;
@@ -165,6 +166,9 @@ OnnxSession::OnnxSession(const fs::path& file, int threads)
         Owned options(ReleaseSessionOptions);
         ort.call(CreateSessionOptions, &options.thing);
         if (threads > 0) ort.call(SetIntraOpNumThreads, options.thing, threads);
+        // Threads that wait sleep: spinning ones take the processor from other programs, and lose
+        // their turn to them just when there is work.
+        ort.call(AddSessionConfigEntry, options.thing, "session.intra_op.allow_spinning", "0");
         ort.call(SetSessionGraphOptimizationLevel, options.thing, kAllOptimisations);
         ort.call(CreateSession, handles_->env.thing, file.c_str(),
                  static_cast<const void*>(options.thing), &handles_->session.thing);

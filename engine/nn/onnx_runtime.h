@@ -18,8 +18,9 @@ class OnnxSession {
         std::vector<float> values;
     };
 
-    /// One input and at least one output, float32 both. `threads` 0: the runtime's choice. Throws
-    /// ModelError with path and cause, also where no ONNX Runtime is found.
+    /// One input and at least one output, float32 both. `threads` work on one call of run(), the
+    /// calling one among them; 0: the runtime's choice. Throws ModelError with path and cause, also
+    /// where no ONNX Runtime is found.
     OnnxSession(const std::filesystem::path& file, int threads);
     ~OnnxSession();
     OnnxSession(const OnnxSession&) = delete;
@@ -27,7 +28,7 @@ class OnnxSession {
 
     /// -1 where a dimension is free.
     const std::vector<int64_t>& inputShape() const { return inputShape_; }
-    /// The first output. One thread at a time. Throws ModelError.
+    /// The first output. Any number of threads at once. Throws ModelError.
     Output run(std::vector<float>& input, const std::vector<int64_t>& shape) const;
 
   private:

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,10 @@
 
 namespace atlas::engine {
 namespace {
+
+constexpr const char* kCacheFile = "precision.json";
+constexpr size_t kMostTurns = 5;
+constexpr double kEnoughSeconds = 2;  // of large networks one turn has to do
 
 double secondsOfConvolution(at::ScalarType type) {
     const auto options = at::TensorOptions().dtype(type);
@@ -32,39 +37,74 @@ double secondsOfConvolution(at::ScalarType type) {
 }
 
 double secondsOf(const std::function<void()>& work) {
-    work();
     const auto start = std::chrono::steady_clock::now();
     work();
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+std::string keyOf(const std::string& what) {
+    return processorName() + ", " + cpuKernels().name + ", " +
+           std::to_string(at::get_num_threads()) + " threads, " + TORCH_VERSION + ", " + what;
+}
+
+nlohmann::json readCache(const std::filesystem::path& path) {
+    std::ifstream file(path);
+    auto known = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+    return known.is_object() ? known : nlohmann::json::object();
+}
+
 }  // namespace
+
+bool gainsByBfloat16(const std::vector<double>& fp32, const std::vector<double>& bf16) {
+    constexpr double kWorthRounding = 0.9;
+    if (fp32.empty() || bf16.empty()) return false;
+    return *std::min_element(bf16.begin(), bf16.end()) <
+           kWorthRounding * *std::min_element(fp32.begin(), fp32.end());
+}
+
+std::optional<bool> rememberedFasterInBfloat16(const std::filesystem::path& cache,
+                                               const std::string& what) {
+    if (cache.empty()) return {};
+    const auto known = readCache(cache / kCacheFile);
+    const auto found = known.find(keyOf(what));
+    if (found == known.end() || !found->is_boolean()) return {};
+    return found->get<bool>();
+}
 
 bool fasterInBfloat16(const std::filesystem::path& cache, const std::string& what,
                       const std::function<void()>& fp32, const std::function<void()>& bf16) {
-    const std::string key = processorName() + ", " + cpuKernels().name + ", " +
-                            std::to_string(at::get_num_threads()) + " threads, " + TORCH_VERSION +
-                            ", " + what;
-    const auto path = cache / "precision.json";
-    nlohmann::json known;
-    if (!cache.empty()) {
-        std::ifstream file(path);
-        known = nlohmann::json::parse(file, nullptr, false);
+    if (const auto remembered = rememberedFasterInBfloat16(cache, what)) return *remembered;
+    fp32();
+    bf16();
+    std::vector<double> plain, rounded;
+    for (double seconds = 0; plain.size() < kMostTurns && seconds < kEnoughSeconds;) {
+        plain.push_back(secondsOf(fp32));
+        rounded.push_back(secondsOf(bf16));
+        seconds += plain.back() + rounded.back();
     }
-    if (!known.is_object()) known = nlohmann::json::object();
-    const auto found = known.find(key);
-    if (found != known.end() && found->is_boolean()) return found->get<bool>();
-    const bool faster = secondsOf(bf16) < 0.9 * secondsOf(fp32);
+    const bool faster = gainsByBfloat16(plain, rounded);
     if (cache.empty()) return faster;
-    known[key] = faster;
+    auto known = readCache(cache / kCacheFile);
+    known[keyOf(what)] = faster;
     std::error_code ignored;
     std::filesystem::create_directories(cache, ignored);
-    const auto temporary = cache / "precision.json.tmp";
+    const auto temporary = cache / (std::string(kCacheFile) + ".tmp");
     std::ofstream file(temporary);
     file << known.dump(1) << '\n';
     file.close();
-    if (file) std::filesystem::rename(temporary, path, ignored);
+    if (file) std::filesystem::rename(temporary, cache / kCacheFile, ignored);
     return faster;
+}
+
+std::string bfloat16Warning(bool tiles, const std::optional<bool>& measured) {
+    if (measured.value_or(tiles)) return {};
+    const std::string advice =
+        "; leave --precision bf16 out, or say --precision auto, which takes the faster one";
+    if (measured)
+        return "bfloat16 was measured to be slower than float32 with this model here" + advice;
+    return "this processor has no tiles for bfloat16 (AMX): --precision bf16 rounds the "
+           "convolutions and is usually slower than float32" +
+           advice;
 }
 
 bool useBfloat16(const std::string& choice) {

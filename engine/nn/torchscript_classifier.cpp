@@ -22,6 +22,7 @@
 #include "engine/nn/model_error.h"
 #include "engine/nn/pil_resize.h"
 #include "engine/nn/saliency.h"
+#include "engine/nn/side_by_side.h"
 #include "engine/nn/tensor.h"
 
 namespace atlas::engine {
@@ -29,6 +30,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int64_t kGroup = 4;  // images that one thread gives to the network at once, at most
 constexpr size_t kFeaturesTried = 64;  // feature maps at the end of a network, for Grad-CAM
 
 /// One step of WSInfer's "transform", in the order that the file gives.
@@ -100,28 +102,19 @@ class TorchScriptClassifier : public AnswersOnly {
 
     std::vector<ContextResult> classify(const std::vector<ContextPixels>& contexts,
                                         bool) const override {
-        const at::NoGradGuard noGradient;
         std::vector<ContextResult> results(contexts.size());
         std::vector<size_t> usable;
-        std::vector<at::Tensor> inputs;
-        for (size_t i = 0; i < contexts.size(); ++i) {
-            if (!anyValid(contexts[i])) continue;
-            usable.push_back(i);
-            inputs.push_back(transformed(contexts[i]));
-        }
-        if (usable.empty()) return results;
-        const at::Tensor logits = forward(at::stack(inputs).to(choice_.device));
-        const at::Tensor plain = (logits.size(1) == 1 ? logits.sigmoid() : logits.softmax(1))
-                                     .to(at::kCPU, at::kFloat)
-                                     .contiguous();
-        for (size_t i = 0; i < usable.size(); ++i) {
-            const float* first =
-                plain.const_data_ptr<float>() + static_cast<int64_t>(i) * plain.size(1);
-            auto& probabilities = results[usable[i]].probabilities;
-            probabilities.assign(first, first + plain.size(1));
-            // One class: its probability and that of its absence, so that every place has an
-            // answer. WSInfer's column is the first.
-            if (probabilities.size() == 1) probabilities.push_back(1 - probabilities[0]);
+        for (size_t i = 0; i < contexts.size(); ++i)
+            if (anyValid(contexts[i])) usable.push_back(i);
+        const auto count = static_cast<int64_t>(usable.size());
+        const auto group = [&](int64_t first, int64_t last) {
+            some(contexts, {usable.begin() + first, usable.begin() + last}, results);
+        };
+        if (choice_.device.is_cpu()) {
+            sideBySide(count, kGroup, group);
+        } else if (count > 0) {
+            const at::NoGradGuard noGradient;
+            group(0, count);
         }
         return results;
     }
@@ -154,6 +147,29 @@ class TorchScriptClassifier : public AnswersOnly {
         if (!file.seekg(0).read(bytes.data(), size))
             throw ModelError(path.string() + ": cannot be read to its end");
         return bytes;
+    }
+
+    /// Of one or more usable contexts.
+    void some(const std::vector<ContextPixels>& contexts, const std::vector<size_t>& which,
+              std::vector<ContextResult>& results) const {
+        std::vector<at::Tensor> inputs;
+        for (const size_t i : which) inputs.push_back(transformed(contexts[i]));
+        // The optimiser rewrites the program after its first calls, and the answers' last bits with
+        // it: a run that was interrupted would end otherwise than one that was not.
+        const torch::jit::GraphOptimizerEnabledGuard asItStands(false);
+        const at::Tensor logits = forward(at::stack(inputs).to(choice_.device));
+        const at::Tensor plain = (logits.size(1) == 1 ? logits.sigmoid() : logits.softmax(1))
+                                     .to(at::kCPU, at::kFloat)
+                                     .contiguous();
+        for (size_t i = 0; i < which.size(); ++i) {
+            const float* first =
+                plain.const_data_ptr<float>() + static_cast<int64_t>(i) * plain.size(1);
+            auto& probabilities = results[which[i]].probabilities;
+            probabilities.assign(first, first + plain.size(1));
+            // One class: its probability and that of its absence, so that every place has an
+            // answer. WSInfer's column is the first.
+            if (probabilities.size() == 1) probabilities.push_back(1 - probabilities[0]);
+        }
     }
 
     static std::string firstLine(const std::string& text) {

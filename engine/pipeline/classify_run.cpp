@@ -10,7 +10,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
-#include "engine/nn/atlas_cost.h"
+#include "engine/pipeline/batch_size.h"
 #include "engine/pipeline/context_reader.h"
 #include "engine/pipeline/group_reader.h"
 #include "engine/pipeline/guards.h"
@@ -29,7 +29,6 @@ using Clock = std::chrono::steady_clock;
 namespace fs = std::filesystem;
 
 constexpr int64_t kDamageNote = -1;  // in the journal, in place of a context
-constexpr double kBatchFlops = 45e9;
 
 double secondsSince(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -42,17 +41,6 @@ std::string timeNow() {
     char text[32];
     std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
     return text;
-}
-
-constexpr int kBackboneBatch = 4;
-
-/// As many contexts as a laptop's processor runs in about a third of a second: small networks are
-/// faster side by side, large ones should not keep their first result back.
-int batchSize(const RunRequest& request, const ModelConfig& model) {
-    if (request.batch > 0) return request.batch;
-    if (!model.isAtlas()) return kBackboneBatch;
-    const double flops = atlasCost(model.network, model.patchSizePx).total();
-    return static_cast<int>(std::clamp(kBatchFlops / flops, 1.0, 16.0));
 }
 
 }  // namespace
@@ -75,6 +63,7 @@ class ClassifyRun::Work {
         progress_.waitingFor.clear();
         if (isPublished()) return publishedBefore();  // by whom this one waited for
         fs::create_directories(partial_);
+        takeSettings();
         if (owner_.request_.wholeImage) return wholeImage();
         prepare();
         classify();
@@ -105,6 +94,7 @@ class ClassifyRun::Work {
         record_.versions = image_->info().reader + ", " + classifier_->versions();
         record_.startedAt = timeNow();
         record_.warnings = image_->info().warnings;
+        for (const auto& line : classifier_->warnings()) record_.warnings.push_back(line);
         record_.sourceFingerprint = sourceFingerprint(owner_.request_.image);
         record_.modelSha256 = fileSha256(weightsFile(owner_.request_.modelDir));
         record_.runId = runIdOf(record_, image_->settings());
@@ -152,7 +142,6 @@ class ClassifyRun::Work {
             std::make_shared<Stitcher>(record_.plan, record_.model, owner_.request_.attention);
         results_.resize(record_.plan.contexts.size());
         finished_.assign(results_.size(), false);
-        record_.contextsAtOnce = contextsAtOnce();
         std::vector<bool> answered(results_.size(), false);
         journal_ = std::make_unique<Journal>(
             partial_, claim_->token(), [&](int64_t index, const ContextResult& result) {
@@ -177,10 +166,18 @@ class ClassifyRun::Work {
         owner_.stitcher_ = stitcher_;
     }
 
-    /// As the run was begun, so that a resumed run forms the same groups.
-    int contextsAtOnce() const {
-        RunSettings settings{batchSize(owner_.request_, record_.model)};
-        return keepSettings(partial_ / "settings.json", settings).contextsAtOnce;
+    /// As the run was begun, so that a resumed run forms the same groups and computes in the same
+    /// precision, whatever `auto` would choose by now.
+    void takeSettings() {
+        const BatchPlan plan = planBatches(owner_.request_, *classifier_);
+        const RunSettings settings =
+            keepSettings(partial_ / "settings.json", {plan.contexts, plan.precision});
+        record_.contextsAtOnce = owner_.request_.wholeImage ? 1 : settings.contextsAtOnce;
+        if (settings.precision == classifier_->precision()) return;
+        ClassifierOptions options = classifierOptions(owner_.request_);
+        options.precision = settings.precision;
+        classifier_ = Classifier::open(owner_.request_.modelDir, options);
+        record_.device = progress_.device = classifier_->deviceReason();
     }
 
     /// A context may be answered again, by the same answer; it counts once.

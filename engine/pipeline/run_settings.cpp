@@ -11,13 +11,20 @@ namespace atlas::engine {
 RunSettings keepSettings(const std::filesystem::path& path, const RunSettings& fresh) try {
     if (std::ifstream file(path); file) {
         RunSettings settings;
-        settings.contextsAtOnce = nlohmann::json::parse(file).at("contexts_at_once").get<int>();
+        const auto text = nlohmann::json::parse(file);
+        settings.contextsAtOnce = text.at("contexts_at_once").get<int>();
+        settings.precision = text.at("precision").get<std::string>();
         if (settings.contextsAtOnce < 1 || settings.contextsAtOnce > 4096)
             throw std::runtime_error("\"contexts_at_once\" must lie between 1 and 4096");
+        if (settings.precision != "fp32" && settings.precision != "bf16")
+            throw std::runtime_error("\"precision\" must be fp32 or bf16");
         return settings;
     }
     TextFile file(path);
-    file.out << nlohmann::json{{"contexts_at_once", fresh.contextsAtOnce}}.dump(1) << '\n';
+    file.out << nlohmann::json{{"contexts_at_once", fresh.contextsAtOnce},
+                               {"precision", fresh.precision}}
+                    .dump(1)
+             << '\n';
     file.finish();
     return fresh;
 } catch (const nlohmann::json::exception& error) {

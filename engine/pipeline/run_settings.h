@@ -3,11 +3,13 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 namespace atlas::engine {
 
 struct RunSettings {
-    int contextsAtOnce = 1;  ///< that the network is given, 1 to 4096
+    int contextsAtOnce = 1;          ///< that the network is given, 1 to 4096
+    std::string precision = "fp32";  ///< that the network computes in: "fp32" or "bf16"
 };
 
 /// The settings that `path` holds; where it is not there, `fresh`, which it holds from now on.

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "engine/kernels/cpu/cpu_kernels.h"
 #include "engine/nn/atlas.h"
 #include "engine/nn/classifier.h"
 #include "engine/nn/context_batch.h"
@@ -204,6 +205,22 @@ TEST(Classifier, SumsToOneAndProbesTheContext) {
     request.tokenMask = {1, 2, 3};
     EXPECT_NE(errorOf([&] { classifier->analyse(context, request); }).find("mask"),
               std::string::npos);
+}
+
+/// A processor without tiles loses by bfloat16; `auto` is never told so, for it takes the faster.
+TEST(Classifier, WhoAsksForBfloat16IsWarnedWhereItIsSlower) {
+    const test::TemporaryFolder folder;
+    writeModel(folder.path());
+    const auto open = [&](const char* precision) {
+        return Classifier::open(folder.path(),
+                                {.device = "cpu", .precision = precision, .cache = {}});
+    };
+    const auto rounded = open("bf16");
+    EXPECT_EQ(rounded->precision(), "bf16");
+    EXPECT_EQ(rounded->warnings().empty(), cpuKernels().productBf16 != nullptr);
+    EXPECT_TRUE(open("fp32")->warnings().empty());
+    EXPECT_TRUE(open("auto")->warnings().empty());
+    EXPECT_EQ(open("fp32")->precision(), "fp32");
 }
 
 /// 16-bit networks take the way of a GPU: bytes to the device, normalised there, halves of a batch
