@@ -52,6 +52,7 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
     request.wholeImage = arguments.context == "whole";
     request.attention = arguments.attention;
     request.mask = !arguments.noMask;
+    request.tissueRule = engine::parseTissueRule(arguments.tissueRule);
     request.open.alpha = parseAlpha(arguments.alpha);
     request.input = engine::parseInputChoice(arguments.bands, arguments.stretch);
     if (!arguments.resolution.empty())
@@ -60,13 +61,15 @@ engine::RunRequest requestOf(const ClassifyArguments& arguments) {
     return request;
 }
 
-/// Says once what the network is given, and who else writes the same run.
+/// Says once what the network is given and of which places, and who else writes the same run.
 void printFacts(const engine::RunProgress& p, engine::RunProgress& said) {
     if (p.input != said.input) std::fprintf(stderr, "  %s\n", p.input.c_str());
+    if (p.mask != said.mask) std::fprintf(stderr, "  Contexts: %s\n", p.mask.c_str());
     if (p.waitingFor != said.waitingFor && !p.waitingFor.empty())
         std::fprintf(stderr, "  %s is at work on this same run; waiting for it\n",
                      p.waitingFor.c_str());
     said.input = p.input;
+    said.mask = p.mask;
     said.waitingFor = p.waitingFor;
 }
 

@@ -25,6 +25,7 @@ struct ClassifyArguments {
     std::vector<std::string> images;  ///< files, folders or synthetic:...
     EngineArguments engine;
     std::string model, out, resolution, region, alpha = "auto", context = "model";
+    std::string tissueRule = "overlap";
     std::string bands, stretch;  ///< empty: chosen by what the image is
     double overlap = 0;
     bool trustModel = false;  ///< TorchScript of this file may run, from now on

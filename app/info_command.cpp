@@ -36,6 +36,10 @@ json describe(const io::ImageInfo& info) {
         json entry = {{"name", band.name}};
         if (band.nodata)
             entry["nodata"] = std::isfinite(*band.nodata) ? json(*band.nodata) : json("nan");
+        if (band.isScaled()) {
+            entry["scale"] = band.scale;
+            entry["offset"] = band.offset;
+        }
         bands.push_back(entry);
     }
     json result = {{"path", info.path},        {"reader", info.reader},

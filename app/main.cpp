@@ -93,6 +93,11 @@ void addCommands(CLI::App& app, AllArguments& a, int& code) {
     classify->add_flag("--attention", a.classify.attention,
                        "Attention maps, one a scale, and the mass of each scale");
     classify->add_flag("--no-mask", a.classify.noMask, "Classify background and empty parts too");
+    classify
+        ->add_option("--tissue-rule", a.classify.tissueRule,
+                     "Of slides: overlap takes contexts that hold some tissue, wsinfer those whose "
+                     "centre lies in WSInfer's tissue polygon")
+        ->check(CLI::IsMember({"overlap", "wsinfer"}));
     classify->add_option("--alpha", a.classify.alpha,
                          "Is a band tagged as alpha transparency? auto, yes, no");
     classify->add_option("--bands", a.classify.bands,

@@ -49,7 +49,10 @@ enum class BandRole { Grey, Red, Green, Blue, NearInfrared, Alpha, Palette, Othe
 struct Band {
     std::string name;
     BandRole role = BandRole::Other;
-    std::optional<double> nodata;
+    std::optional<double> nodata = {};
+    /// What the stored numbers stand for: number * scale + offset. nodata is a stored number.
+    double scale = 1, offset = 0;
+    bool isScaled() const { return scale != 1 || offset != 0; }
 };
 
 /// Size of a pixel on the ground or on the slide.
@@ -133,6 +136,10 @@ class ImageSource {
     /// lies inside the level) with bands 0, 1, 2 and alpha, the same as readRegion() would give.
     /// False: readRegion() has to be asked. Throws like it.
     virtual bool readColor(int level, const Rect& rect, RgbaImage& image) const;
+
+    /// False where the file says, without reading pixels, that a part of level 0 holds none that
+    /// are valid; true where there may be some. The rectangle lies inside of the level.
+    virtual bool mayHoldData(const Rect&) const { return true; }
 
     /// Label, macro or thumbnail by name; throws ReadError.
     virtual RgbaImage associatedImage(const std::string& name) const;

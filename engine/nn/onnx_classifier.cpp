@@ -21,6 +21,7 @@ constexpr int64_t kGroup = 4;  // images that one thread gives to the network at
 // A session for calls that are alone costs the memory of the weights and the time of opening the
 // file again.
 constexpr int kThreadsWorthASession = 4;
+constexpr int64_t kMostBands = 4096;
 
 /// Scores of the classes of one place, `stride` apart: softmax, or sigmoid of a single one, unless
 /// they are probabilities already.
@@ -66,10 +67,11 @@ class OnnxClassifier : public AnswersOnly {
             throw ModelError(file.string() + ": ONNX models run on the processor here");
         const auto& shape = session_.inputShape();
         const int64_t side = config_.patchSizePx;
-        if (shape.size() != 4 || (shape[1] != 3 && shape[1] >= 0) ||
+        if (shape.size() != 4 || shape[1] == 0 || shape[1] > kMostBands ||
             (shape[2] >= 0 && shape[2] != side) || (shape[3] >= 0 && shape[3] != side))
-            throw ModelError(file.string() + ": its input is not [B, 3, " + std::to_string(side) +
-                             ", " + std::to_string(side) + "]");
+            throw ModelError(file.string() + ": its input is not [B, bands, " +
+                             std::to_string(side) + ", " + std::to_string(side) + "]");
+        setInput(shape[1] > 0 ? shape[1] : 3);
         fixedBatch_ = shape[0] > 0 ? shape[0] : 0;
         scores_.probabilities = givesProbabilities();
     }
@@ -105,8 +107,9 @@ class OnnxClassifier : public AnswersOnly {
         const auto side = static_cast<size_t>(config_.patchSizePx);
         const size_t plane = side * side;
         const size_t batch = fixedBatch_ ? static_cast<size_t>(fixedBatch_) : which.size();
-        std::vector<float> input(batch * 3 * plane);
-        for (size_t i = 0; i < which.size(); ++i) fill(contexts[which[i]], &input[i * 3 * plane]);
+        std::vector<float> input(batch * bands() * plane);
+        for (size_t i = 0; i < which.size(); ++i)
+            fill(contexts[which[i]], &input[i * bands() * plane]);
         auto output = run(input, batch);
         const bool segments = config_.segmentSide > 0;
         const size_t classes = outputs(), places = segments ? plane : 1;
@@ -131,8 +134,8 @@ class OnnxClassifier : public AnswersOnly {
     std::vector<float> run(std::vector<float>& input, size_t batch) const {
         const auto side = static_cast<size_t>(config_.patchSizePx), classes = outputs();
         const bool segments = config_.segmentSide > 0;
-        auto output = session().run(
-            input, {static_cast<int64_t>(batch), 3, config_.patchSizePx, config_.patchSizePx});
+        auto output = session().run(input, {static_cast<int64_t>(batch), config_.inputBands,
+                                            config_.patchSizePx, config_.patchSizePx});
         const auto& shape = output.shape;
         const auto wanted = [&](size_t dimension, size_t value) {
             return shape[dimension] == static_cast<int64_t>(value);
@@ -150,7 +153,7 @@ class OnnxClassifier : public AnswersOnly {
         const auto plane = static_cast<size_t>(config_.patchSizePx * config_.patchSizePx);
         const size_t batch = fixedBatch_ ? static_cast<size_t>(fixedBatch_) : 1;
         std::minstd_rand random(1);
-        std::vector<float> input(batch * 3 * plane);
+        std::vector<float> input(batch * bands() * plane);
         for (float strength : {1e1f, 1e2f, 1e3f, 1e4f}) {
             for (auto& v : input) v = (static_cast<float>(random() % 2001) / 1000 - 1) * strength;
             const auto output = run(input, batch);
@@ -186,15 +189,51 @@ class OnnxClassifier : public AnswersOnly {
         for (double sum : sums) result.probabilities.push_back(static_cast<float>(sum / count));
     }
 
-    /// Planes of (value / 255 - mean) / std; black where there is no data.
+    size_t bands() const { return static_cast<size_t>(config_.inputBands); }
+
+    /// What the network takes, now that its input is known.
+    void setInput(int64_t bands) {
+        config_.inputBands = bands;
+        const auto count = static_cast<size_t>(bands);
+        if (!config_.colourBands.empty() && config_.colourBands.size() != count)
+            throw ModelError(file_.string() + ": its input has " + std::to_string(bands) +
+                             " bands, but \"bands\" names " +
+                             std::to_string(config_.colourBands.size()));
+        for (auto* values : {&config_.mean, &config_.std}) {
+            const bool same = std::all_of(values->begin(), values->end(),
+                                          [&](float v) { return v == values->front(); });
+            if (values->size() < count && same) values->resize(count, values->front());
+            if (values->size() < count || (values->size() > 3 && values->size() != count))
+                throw ModelError(file_.string() + ": its input has " + std::to_string(bands) +
+                                 " bands, but its standardization " +
+                                 std::to_string(values->size()) + " numbers");
+        }
+        if (bands != 3 && config_.inputValues == InputValues::Color)
+            throw ModelError(file_.string() + ": its input has " + std::to_string(bands) +
+                             " bands, but \"input_values\" asks for colour, which has three");
+        if (!session_.takesWholeNumbers()) return;
+        // Whole numbers are taken as the file holds them.
+        config_.inputDivisor = 1;
+        config_.mean.assign(std::max<size_t>(3, count), 0);
+        config_.std.assign(std::max<size_t>(3, count), 1);
+    }
+
+    /// Planes of (value / divisor - mean) / std; 0 in place of the value where there is no data.
     void fill(const ContextPixels& context, float* to) const {
         const auto plane = static_cast<size_t>(config_.patchSizePx * config_.patchSizePx);
-        if (context.rgba.size() != 4 * plane) throw ModelError("a context has the wrong size");
-        for (size_t c = 0; c < 3; ++c)
+        if (context.rgba.size() != 4 * plane ||
+            (!context.values.empty() && context.values.size() != bands() * plane))
+            throw ModelError("a context has the wrong size");
+        // Colour of 8 bits is divided by 255 where the network asks for floating-point numbers.
+        const bool colour = context.values.empty();
+        const float divisor =
+            colour && !session_.takesWholeNumbers() ? 255.0f : config_.inputDivisor;
+        for (size_t c = 0; c < bands(); ++c)
             for (size_t p = 0; p < plane; ++p) {
-                const uint8_t* pixel = &context.rgba[4 * p];
-                const float value = pixel[3] ? static_cast<float>(pixel[c]) / 255.0f : 0.0f;
-                to[c * plane + p] = (value - config_.mean[c]) / config_.std[c];
+                const float value = !context.rgba[4 * p + 3] ? 0.0f
+                                    : colour ? static_cast<float>(context.rgba[4 * p + c % 3])
+                                             : context.values[bands() * p + c];
+                to[c * plane + p] = (value / divisor - config_.mean[c]) / config_.std[c];
             }
     }
 

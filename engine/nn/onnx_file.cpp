@@ -119,15 +119,36 @@ std::vector<std::string> classNamesOf(const json& names) {
     return result;
 }
 
-std::vector<float> threeOf(const json& value, float otherwise, const char* key) {
+/// One number for all bands, or one a band; at least three come back.
+std::vector<float> perBand(const json& value, float otherwise, const char* key) {
     if (value.is_null()) return {otherwise, otherwise, otherwise};
     auto list =
         value.is_array() ? value.get<std::vector<float>>() : std::vector<float>{value.get<float>()};
-    if (list.size() == 1) list.resize(3, list[0]);
-    if (list.size() != 3 ||
+    if (list.empty() ||
         !std::all_of(list.begin(), list.end(), [](float v) { return std::isfinite(v); }))
-        throw ModelError(std::string("\"") + key + "\" needs three numbers");
+        throw ModelError(std::string("\"") + key + "\" needs one number, or one a band");
+    if (list.size() < 3) list.resize(3, list.back());
     return list;
+}
+
+/// Deepness divides what the image holds by 255. Our own "input_values" asks for "stored" numbers
+/// as they are, for "physical" ones (with the file's scale and offset), or for 8-bit "color".
+void readInputValues(const std::map<std::string, std::string>& metadata, ModelConfig& config) {
+    const json asked = valueOf(metadata, "input_values");
+    const std::string word = asked.is_string() ? asked.get<std::string>() : "";
+    config.inputValues = InputValues::Stored;
+    if (word == "physical") config.inputValues = InputValues::Physical;
+    if (word == "color") config.inputValues = InputValues::Color;
+    if (word == "stored" || word == "physical") config.inputDivisor = 1;
+    if (!asked.is_null() && word != "stored" && word != "physical" && word != "color")
+        throw ModelError("\"input_values\" is " + asked.dump() +
+                         "; stored, physical and color are known here");
+    const json bands = valueOf(metadata, "bands");
+    if (bands.is_null()) return;
+    if (!bands.is_array()) throw ModelError("\"bands\" must be a list of numbers or names");
+    for (const auto& band : bands)
+        config.colourBands.push_back(band.is_string() ? band.get<std::string>()
+                                                      : std::to_string(band.get<int64_t>()));
 }
 
 double numberOf(const json& value, const char* key) {
@@ -198,10 +219,11 @@ ModelConfig configOfOnnx(const fs::path& file) {
             throw ModelError("\"resolution\" must be above 0 (cm a pixel)");
         config.spacingUmPx = centimetres * 1e4;
         config.ground = centimetres >= 0.1;  // finer than a millimetre: a slide
-        config.mean = threeOf(valueOf(metadata, "standardization_mean"), 0, "standardization_mean");
-        config.std = threeOf(valueOf(metadata, "standardization_std"), 1, "standardization_std");
+        config.mean = perBand(valueOf(metadata, "standardization_mean"), 0, "standardization_mean");
+        config.std = perBand(valueOf(metadata, "standardization_std"), 1, "standardization_std");
         for (float v : config.std)
             if (!(v > 0)) throw ModelError("\"standardization_std\" must be above 0");
+        readInputValues(metadata, config);
         if (kind == "Segmentor") config.segmentSide = config.patchSizePx;
         config.classColors = defaultClassColors(config.classNames.size());
         if (config.singleLogit) config.classColors[1] = {200, 200, 200};

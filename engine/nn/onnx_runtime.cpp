@@ -2,7 +2,9 @@
 #include "engine/nn/onnx_runtime.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <limits>
 
 #include "engine/nn/model_error.h"
 #include "engine/nn/shared_library.h"
@@ -50,6 +52,7 @@ enum Slot : size_t {
     ReleaseSessionOptions = 100,
     AddSessionConfigEntry = 130,
 };
+constexpr int kUInt8 = 2, kUInt16 = 4, kInt16 = 5;
 constexpr int kFloat = 1, kDeviceAllocator = 0, kDefaultMemory = 0, kWarning = 2,
               kAllOptimisations = 99;
 constexpr int64_t kMostOutputValues = int64_t{1} << 30;
@@ -139,11 +142,31 @@ class Owned {
     Slot release_;
 };
 
-/// The dimensions of a tensor's description; throws where it is not float32.
-std::vector<int64_t> shapeOf(const Runtime& ort, const void* info, const char* what) {
+int typeOf(const Runtime& ort, const void* info) {
     int type = 0;
     ort.call(GetTensorElementType, info, &type);
-    if (type != kFloat) throw ModelError(std::string("its ") + what + " is not float32");
+    return type;
+}
+
+/// The numbers rounded and clamped to the range of a type.
+template <typename Whole>
+std::vector<Whole> wholeNumbers(const std::vector<float>& values) {
+    std::vector<Whole> whole(values.size());
+    for (size_t i = 0; i < values.size(); ++i)
+        whole[i] = static_cast<Whole>(std::clamp(
+            std::nearbyint(values[i]), static_cast<float>(std::numeric_limits<Whole>::min()),
+            static_cast<float>(std::numeric_limits<Whole>::max())));
+    return whole;
+}
+
+/// The dimensions of a tensor's description; throws where it is not float32, or of an input one of
+/// the whole numbers that are known.
+std::vector<int64_t> shapeOf(const Runtime& ort, const void* info, const char* what) {
+    const int type = typeOf(ort, info);
+    const bool whole = type == kUInt8 || type == kUInt16 || type == kInt16;
+    if (type != kFloat && !(whole && std::string(what) == "input"))
+        throw ModelError(std::string("its ") + what + " is not float32" +
+                         (std::string(what) == "input" ? ", uint8, uint16 or int16" : ""));
     size_t count = 0;
     ort.call(GetDimensionsCount, info, &count);
     std::vector<int64_t> shape(count);
@@ -197,6 +220,7 @@ OnnxSession::OnnxSession(const fs::path& file, int threads)
             const void* tensor = nullptr;  // a part of `type`
             ort.call(CastTypeInfoToTensorInfo, static_cast<const void*>(type.thing), &tensor);
             if (!tensor) throw ModelError(std::string("its ") + what + " is no tensor");
+            if (slot == SessionGetInputTypeInfo) inputType_ = typeOf(ort, tensor);
             return shapeOf(ort, tensor, what);
         };
         inputShape_ = shape(SessionGetInputTypeInfo, "input");
@@ -208,13 +232,30 @@ OnnxSession::OnnxSession(const fs::path& file, int threads)
 
 OnnxSession::~OnnxSession() = default;
 
+bool OnnxSession::takesWholeNumbers() const {
+    return inputType_ != kFloat;
+}
+
 OnnxSession::Output OnnxSession::run(std::vector<float>& input,
                                      const std::vector<int64_t>& shape) const try {
     const auto& ort = Runtime::instance();
     Owned value(ReleaseValue), answer(ReleaseValue);
-    ort.call(CreateTensorWithDataAsOrtValue, static_cast<const void*>(handles_->memory.thing),
-             static_cast<void*>(input.data()), input.size() * sizeof(float), shape.data(),
-             shape.size(), kFloat, &value.thing);
+    const auto make = [&](auto& numbers) {
+        ort.call(CreateTensorWithDataAsOrtValue, static_cast<const void*>(handles_->memory.thing),
+                 static_cast<void*>(numbers.data()), numbers.size() * sizeof(numbers[0]),
+                 shape.data(), shape.size(), inputType_, &value.thing);
+    };
+    std::vector<uint8_t> bytes;  // the tensor only points at its numbers
+    std::vector<uint16_t> words;
+    std::vector<int16_t> signedWords;
+    if (inputType_ == kUInt8)
+        make(bytes = wholeNumbers<uint8_t>(input));
+    else if (inputType_ == kUInt16)
+        make(words = wholeNumbers<uint16_t>(input));
+    else if (inputType_ == kInt16)
+        make(signedWords = wholeNumbers<int16_t>(input));
+    else
+        make(input);
     const char *in = inputName_.c_str(), *out = outputName_.c_str();
     const void* inputs[] = {value.thing};
     ort.call(Run, handles_->session.thing, static_cast<const void*>(nullptr), &in,

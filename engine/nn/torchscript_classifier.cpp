@@ -242,8 +242,8 @@ class TorchScriptClassifier : public AnswersOnly {
         int height = side, width = side;
         std::vector<uint8_t> rgb(static_cast<size_t>(side) * static_cast<size_t>(side) * 3);
         for (size_t i = 0; i < rgb.size() / 3; ++i)
-            for (size_t c = 0; c < 3; ++c)  // white where the slide has nothing
-                rgb[3 * i + c] = context.rgba[4 * i + 3] ? context.rgba[4 * i + c] : 255;
+            for (size_t c = 0; c < 3; ++c)  // black where the slide has nothing, as in WSInfer
+                rgb[3 * i + c] = context.rgba[4 * i + 3] ? context.rgba[4 * i + c] : 0;
         at::Tensor x;
         for (const Step& step : steps_) {
             if (step.kind == Step::Kind::Resize) {

@@ -102,7 +102,8 @@ class ClassifyRun::Work {
         published_ = root / record_.runId;
         partial_ = root / (record_.runId + ".partial");
         claimFolder_ = root / (record_.runId + ".claim");
-        progress_.input = modelInputLine(image_->info(), image_->settings());
+        progress_.input = modelInputLine(image_->info(), image_->settings(), &record_.model);
+        progress_.mask = record_.plan.mask;
         progress_.total = static_cast<int64_t>(record_.plan.contexts.size());
         progress_.state = RunState::Running;
         report_(progress_);
@@ -390,8 +391,11 @@ class ClassifyRun::Work {
         for (auto& line : warningTexts(record_.findings))
             record_.warnings.push_back(std::move(line));
         if (complete && record_.rows.empty())
-            throw std::runtime_error(owner_.request_.image +
-                                     ": no part of the image could be read");
+            throw std::runtime_error(
+                owner_.request_.image +
+                (image_->source()->unreadableParts() > 0
+                     ? ": no part of the image could be read"
+                     : ": no data was found in the region: every pixel is marked as missing"));
         claim_->check();
         writeRunFiles(partial_, record_, layers, *image_);
         RunOutcome outcome;

@@ -3,6 +3,9 @@
 
 #include <cmath>
 
+#include "engine/pipeline/model_input.h"
+#include "io/value_source.h"
+
 namespace atlas::engine {
 namespace {
 
@@ -10,10 +13,18 @@ constexpr size_t kPixelStep = 61;  // one in so many pixels is looked at
 
 }  // namespace
 
-ContextPixels readContext(const io::ColorSource& image, const ModelConfig&, const ContextBox& box,
-                          int64_t side) {
+ContextPixels readContext(const io::ColorSource& image, const ModelConfig& model,
+                          const ContextBox& box, int64_t side) {
     const int pixels = static_cast<int>(side);
-    return {image.resample(box.x, box.y, box.width, box.height, pixels, pixels).rgba};
+    ContextPixels context{image.resample(box.x, box.y, box.width, box.height, pixels, pixels).rgba};
+    const auto bands = storedBands(image.info(), model, image.settings());
+    if (bands.empty()) return context;
+    auto block = io::resampleValues(*image.source(), bands, box.x, box.y, box.width, box.height,
+                                    pixels, pixels, model.inputValues == InputValues::Physical);
+    context.values = std::move(block.values);
+    for (size_t i = 0; i < block.valid.size(); ++i)
+        context.rgba[4 * i + 3] = block.valid[i] ? 255 : 0;
+    return context;
 }
 
 void DataShare::add(const io::ImageInfo& info, const ContextBox& box, const ContextPixels& pixels) {

@@ -86,11 +86,17 @@ std::vector<uint8_t> tokensOutside(const cv::Mat& inside, int64_t side, bool any
     return mask;
 }
 
+/// Copies `count` pixels in a row.
+void copyPixels(const ContextPixels& from, ContextPixels& to, int64_t first, int64_t count) {
+    std::copy_n(from.rgba.begin() + 4 * first, 4 * count, to.rgba.begin() + 4 * first);
+    const auto bands = static_cast<int64_t>(from.values.size() / (from.rgba.size() / 4));
+    std::copy_n(from.values.begin() + bands * first, bands * count,
+                to.values.begin() + bands * first);
+}
+
 void copyRect(const ContextPixels& from, ContextPixels& to, const cv::Rect& rect, int64_t side) {
-    for (int y = rect.y; y < rect.y + rect.height; ++y) {
-        const auto first = static_cast<std::ptrdiff_t>(4 * (y * side + rect.x));
-        std::copy_n(from.rgba.begin() + first, 4 * rect.width, to.rgba.begin() + first);
-    }
+    for (int y = rect.y; y < rect.y + rect.height; ++y)
+        copyPixels(from, to, y * side + rect.x, rect.width);
 }
 
 /// A ranking of the cells of one map over the context.
@@ -368,6 +374,18 @@ ContextPixels blurred(const ContextPixels& context, int64_t side) {
     cv::GaussianBlur(all, smooth, {0, 0}, static_cast<double>(side) / 16, 0, cv::BORDER_REFLECT);
     for (size_t i = 0; i < result.rgba.size(); ++i)  // where there is no data there stays none
         if (i % 4 != 3) result.rgba[i] = smooth.data[i];
+    const size_t bands = result.values.size() / (result.rgba.size() / 4);
+    for (size_t b = 0; b < bands; ++b) {
+        cv::Mat plane(n, n, CV_32F);
+        for (size_t i = 0; i < plane.total(); ++i)
+            plane.at<float>(static_cast<int>(i) / n, static_cast<int>(i) % n) =
+                context.values[bands * i + b];
+        cv::GaussianBlur(plane, smooth, {0, 0}, static_cast<double>(side) / 16, 0,
+                         cv::BORDER_REFLECT);
+        for (size_t i = 0; i < plane.total(); ++i)
+            result.values[bands * i + b] =
+                smooth.at<float>(static_cast<int>(i) / n, static_cast<int>(i) % n);
+    }
     return result;
 }
 
@@ -434,9 +452,7 @@ WhatIfResult whatIf(const io::ColorSource& image, const Classifier& classifier,
         if (change.change == WhatIf::Change::Blur) {
             const ContextPixels soft = blurred(pixels, side);
             for (size_t i = 0; i < static_cast<size_t>(side * side); ++i)
-                if (inside.data[i])
-                    std::copy_n(soft.rgba.begin() + static_cast<std::ptrdiff_t>(4 * i), 4,
-                                pixels.rgba.begin() + static_cast<std::ptrdiff_t>(4 * i));
+                if (inside.data[i]) copyPixels(soft, pixels, static_cast<int64_t>(i), 1);
             result.change = "region of " + area + " blurred";
         } else {
             asked.tokenMask = tokensOutside(inside, side, change.outline.empty());

@@ -40,32 +40,6 @@ std::string lower(std::string text) {
     return text;
 }
 
-/// Index from 0 of a band that is named by its number from 1, its name or its colour.
-int bandNamed(const io::ImageInfo& info, const std::string& name) {
-    int number = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    const bool isNumber = error == std::errc() && end == name.data() + name.size();
-    if (isNumber && number >= 1 && static_cast<size_t>(number) <= info.bands.size())
-        return number - 1;
-    constexpr std::pair<const char*, io::BandRole> kRoles[] = {{"red", io::BandRole::Red},
-                                                               {"green", io::BandRole::Green},
-                                                               {"blue", io::BandRole::Blue},
-                                                               {"grey", io::BandRole::Grey},
-                                                               {"nir", io::BandRole::NearInfrared}};
-    for (size_t i = 0; !isNumber && i < info.bands.size(); ++i)
-        if (lower(info.bands[i].name) == lower(name)) return static_cast<int>(i);
-    for (const auto& [word, role] : kRoles)
-        for (size_t i = 0; !isNumber && i < info.bands.size(); ++i)
-            if (lower(name) == word && info.bands[i].role == role) return static_cast<int>(i);
-    std::string known;
-    for (size_t i = 0; i < std::min<size_t>(info.bands.size(), 20); ++i)
-        known += (i ? ", " : "") + std::to_string(i + 1) +
-                 (info.bands[i].name.empty() ? "" : " (" + info.bands[i].name + ")");
-    throw std::runtime_error(info.path + ": there is no band " + name + "; the image has " +
-                             std::to_string(info.bands.size()) + ": " + known +
-                             ". Say which ones the network is given, e.g. --bands 3,2,1");
-}
-
 void setBands(const io::ImageInfo& info, const std::vector<std::string>& names,
               io::DisplaySettings& settings) {
     if (names.empty()) return;
@@ -102,6 +76,31 @@ std::string rangeText(const io::DisplaySettings& settings) {
 }
 
 }  // namespace
+
+int bandNamed(const io::ImageInfo& info, const std::string& name) {
+    int number = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    const bool isNumber = error == std::errc() && end == name.data() + name.size();
+    if (isNumber && number >= 1 && static_cast<size_t>(number) <= info.bands.size())
+        return number - 1;
+    constexpr std::pair<const char*, io::BandRole> kRoles[] = {{"red", io::BandRole::Red},
+                                                               {"green", io::BandRole::Green},
+                                                               {"blue", io::BandRole::Blue},
+                                                               {"grey", io::BandRole::Grey},
+                                                               {"nir", io::BandRole::NearInfrared}};
+    for (size_t i = 0; !isNumber && i < info.bands.size(); ++i)
+        if (lower(info.bands[i].name) == lower(name)) return static_cast<int>(i);
+    for (const auto& [word, role] : kRoles)
+        for (size_t i = 0; !isNumber && i < info.bands.size(); ++i)
+            if (lower(name) == word && info.bands[i].role == role) return static_cast<int>(i);
+    std::string known;
+    for (size_t i = 0; i < std::min<size_t>(info.bands.size(), 20); ++i)
+        known += (i ? ", " : "") + std::to_string(i + 1) +
+                 (info.bands[i].name.empty() ? "" : " (" + info.bands[i].name + ")");
+    throw std::runtime_error(info.path + ": there is no band " + name + "; the image has " +
+                             std::to_string(info.bands.size()) + ": " + known +
+                             ". Say which ones the network is given, e.g. --bands 3,2,1");
+}
 
 InputChoice parseInputChoice(const std::string& bands, const std::string& stretch) {
     InputChoice choice;
@@ -149,9 +148,40 @@ InputChoice parseInputChoice(const std::string& bands, const std::string& stretc
 io::DisplaySettings modelInputSettings(const io::ImageInfo& info, const ModelConfig& model,
                                        const InputChoice& choice) {
     io::DisplaySettings settings = io::defaultDisplay(info);
-    setBands(info, choice.bands.empty() ? model.colourBands : choice.bands, settings);
+    // A network of more or fewer bands than colour has takes them by storedBands().
+    if (!choice.bands.empty())
+        setBands(info, choice.bands, settings);
+    else if (model.colourBands.size() == 3)
+        setBands(info, model.colourBands, settings);
+    // A network that asks for the file's own numbers gets them, unless the user wants 8 bits.
+    if (model.inputValues != InputValues::Color) settings.stretch = io::Stretch::None;
     setScaling(choice.stretch ? choice : parseInputChoice("", model.colourScaling), settings);
     return settings;
+}
+
+std::vector<int> storedBands(const io::ImageInfo& info, const ModelConfig& model,
+                             const io::DisplaySettings& settings) {
+    const bool three = model.inputBands == 3;
+    if (model.inputValues == InputValues::Color) return {};
+    if (three && settings.stretch != io::Stretch::None) return {};
+    const auto& s = settings.bands;
+    const bool scaled =
+        model.inputValues == InputValues::Physical && std::any_of(s.begin(), s.end(), [&](int b) {
+            return info.bands[static_cast<size_t>(b)].isScaled();
+        });
+    // Three bands of bytes divided by 255 are what colour is.
+    if (three && info.type == io::SampleType::UInt8 && !scaled && model.inputDivisor == 255)
+        return {};
+    if (three) return {s.begin(), s.end()};
+    std::vector<int> bands;
+    for (const auto& name : model.colourBands) bands.push_back(bandNamed(info, name));
+    if (!bands.empty()) return bands;
+    if (static_cast<size_t>(model.inputBands) > info.bands.size())
+        throw std::runtime_error(info.path + ": the model " + model.name + " looks at " +
+                                 std::to_string(model.inputBands) + " bands, the image has " +
+                                 std::to_string(info.bands.size()));
+    for (int64_t i = 0; i < model.inputBands; ++i) bands.push_back(static_cast<int>(i));
+    return bands;
 }
 
 std::shared_ptr<const io::ColorSource> openModelInput(const io::SourcePtr& source,
@@ -162,8 +192,19 @@ std::shared_ptr<const io::ColorSource> openModelInput(const io::SourcePtr& sourc
         source, modelInputSettings(source->info(), model, choice), std::move(cache));
 }
 
-std::string modelInputLine(const io::ImageInfo& info, const io::DisplaySettings& settings) {
+std::string modelInputLine(const io::ImageInfo& info, const io::DisplaySettings& settings,
+                           const ModelConfig* model) {
     std::string line = "Input:";
+    const auto stored = model ? storedBands(info, *model, settings) : std::vector<int>{};
+    if (!stored.empty()) {
+        line += " bands";
+        for (int band : stored) line += " " + std::to_string(band + 1);
+        line += model->inputValues == InputValues::Physical
+                    ? ", numbers of the file with its scale and offset"
+                    : ", numbers of the file";
+        return model->inputDivisor == 1 ? line
+                                        : line + ", divided by " + shortNumber(model->inputDivisor);
+    }
     const char* const names[] = {" R=", " G=", " B="};
     if (info.bands.size() == 1) {
         line += " the only band as grey";
@@ -172,7 +213,9 @@ std::string modelInputLine(const io::ImageInfo& info, const io::DisplaySettings&
     }
     switch (settings.stretch) {
         case io::Stretch::None:
-            return line + ", 8-bit values as they are";
+            return line + (info.type == io::SampleType::UInt8
+                               ? ", 8-bit values as they are"
+                               : ", numbers of the file as they are");
         case io::Stretch::Percentile:
             return line + ", " + shortNumber(settings.lowPercent) + "-" +
                    shortNumber(settings.highPercent) + " % of the image (" + rangeText(settings) +

@@ -24,6 +24,15 @@ InputChoice parseInputChoice(const std::string& bands, const std::string& stretc
 io::DisplaySettings modelInputSettings(const io::ImageInfo& info, const ModelConfig& model,
                                        const InputChoice& choice);
 
+/// Index from 0 of a band that is named by its number from 1, its name or its colour. Throws
+/// std::runtime_error with the image's path and its bands.
+int bandNamed(const io::ImageInfo& info, const std::string& name);
+
+/// Bands whose numbers a network asks for instead of 8-bit colour; empty: it is given colour.
+/// Throws like bandNamed().
+std::vector<int> storedBands(const io::ImageInfo& info, const ModelConfig& model,
+                             const io::DisplaySettings& settings);
+
 /// The image as the network sees it. Percentiles and extremes are measured here, on the whole
 /// image: at most 16 patches of 256 x 256 pixels at fixed places of its coarsest level, so that the
 /// same file gives the same values. Throws like modelInputSettings(), and ReadError.
@@ -32,8 +41,10 @@ std::shared_ptr<const io::ColorSource> openModelInput(const io::SourcePtr& sourc
                                                       const InputChoice& choice,
                                                       std::shared_ptr<io::TileCache> cache);
 
-/// One line for a person, such as "Input: R=4 G=3 B=2, 2-98 % of the image (88 to 3120)".
-std::string modelInputLine(const io::ImageInfo& info, const io::DisplaySettings& settings);
+/// One line for a person, such as "Input: R=4 G=3 B=2, 2-98 % of the image (88 to 3120)", or, of a
+/// network that asks for the file's own numbers, "Input: bands 1 2 3 4, numbers of the file".
+std::string modelInputLine(const io::ImageInfo& info, const io::DisplaySettings& settings,
+                           const ModelConfig* model = nullptr);
 
 /// "none", "percentile", "minmax" or "given", as run.json records it.
 const char* stretchName(io::Stretch stretch);

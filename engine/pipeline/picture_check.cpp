@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "engine/pipeline/model_input.h"
 #include "engine/pipeline/suitability.h"
 #include "io/numbers.h"
 
@@ -227,6 +228,9 @@ std::vector<Finding> suitability(const io::ColorSource& image, const ModelConfig
     const ModelFacts made = factsOf(model);
     const auto refused = judge(made, facts, request.wholeImage);
     if (!refused.empty() && refused.front().severity == Severity::Refuse) return refused;
+    // Of a network that is given the file's own numbers the colours say nothing.
+    if (!storedBands(image.info(), model, image.settings()).empty())
+        return judge(made, facts, request.wholeImage);
     const auto overview = overviewOf(image, facts.region);
     if (overview) facts.look = lookOf(*overview);
     auto findings = judge(made, facts, request.wholeImage);

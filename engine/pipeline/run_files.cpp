@@ -67,9 +67,9 @@ json wholeJson(const RunRecord& record) {
 }
 
 /// What the network was given: bands from 1, and how their values became 8-bit colour.
-json inputJson(const io::ColorSource& image) {
+json inputJson(const io::ColorSource& image, const ModelConfig& model) {
     const auto& s = image.settings();
-    return {{"line", modelInputLine(image.info(), s)},
+    return {{"line", modelInputLine(image.info(), s, &model)},
             {"bands", {s.bands[0] + 1, s.bands[1] + 1, s.bands[2] + 1}},
             {"stretch", stretchName(s.stretch)},
             {"percent", {s.lowPercent, s.highPercent}},
@@ -109,6 +109,12 @@ json findingsJson(const std::vector<Finding>& findings) {
     return list;
 }
 
+const char* alphaName(io::AlphaChoice choice) {
+    return choice == io::AlphaChoice::Believe  ? "yes"
+           : choice == io::AlphaChoice::Ignore ? "no"
+                                               : "auto";
+}
+
 json runJson(const RunRecord& record, const io::ColorSource& image) {
     const auto& r = record.request;
     const auto& p = record.plan;
@@ -141,6 +147,9 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
         {"parameters",
          {{"overlap", r.overlap},
           {"mask", r.mask},
+          {"mask_used", p.mask},
+          {"tissue_rule", tissueRuleName(r.tissueRule)},
+          {"alpha", alphaName(r.open.alpha)},
           {"attention", r.attention},
           {"precision", r.precision},
           {"batch", record.contextsAtOnce},
@@ -149,7 +158,7 @@ json runJson(const RunRecord& record, const io::ColorSource& image) {
           {"threads", r.threads},
           {"resolution_given_um", r.resolutionUm ? json(*r.resolutionUm) : json()},
           {"region", {p.region.x, p.region.y, p.region.width, p.region.height}},
-          {"input", inputJson(image)}}},
+          {"input", inputJson(image, record.model)}}},
         {"plan",
          {{"um_per_pixel", {p.umPerPixelX, p.umPerPixelY}},
           {"context_px", {p.contextWidth, p.contextHeight}},
@@ -175,7 +184,8 @@ void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers
     const auto& info = image.info();
     io::RasterFileOptions options;
     options.georeference = info.georeference;
-    options.umPerPixel = record.plan.umPerPixelX;
+    options.umPerPixelX = record.plan.umPerPixelX;
+    options.umPerPixelY = record.plan.umPerPixelY;
     io::RasterFileOptions classes = options;
     classes.classes = true;
     classes.classNames = record.model.classNames;
@@ -193,7 +203,8 @@ void writeRunFiles(const fs::path& dir, const RunRecord& record, const RunLayers
     if (!layers.contributions.empty())
         io::writeRasterFile(dir / "evidence.tif", layers.evidence, classes);
     writeCsv(dir / "tiles.csv", record, info);
-    writeGeoJson(dir / "tiles.geojson", record, info);
+    writeQuPathTiles(dir / "tiles_qupath.geojson", record, info);
+    writeMapTiles(dir / "tiles.geojson", record, info);
     io::writePng(dir / "overlay.png", drawOverlay(image, record, layers));
     for (const auto& [name, text] : {std::pair{"summary.json", summaryOf(record, layers)},
                                      {"run.json", runJson(record, image)}}) {
@@ -365,6 +376,8 @@ LoadedRun loadRun(const fs::path& dir) try {
     const auto& parameters = text.at("parameters");
     run.overlap = parameters.at("overlap").get<double>();
     run.mask = parameters.at("mask").get<bool>();
+    run.maskUsed = parameters.value("mask_used", run.mask ? "" : "none");
+    run.tissueRule = parseTissueRule(parameters.value("tissue_rule", "overlap"));
     if (const auto& um = parameters.at("resolution_given_um"); !um.is_null())
         run.resolutionUm = um.get<double>();
     run.input = inputOf(parameters);
@@ -380,6 +393,7 @@ RunRequest LoadedRun::sameContexts(RunRequest base) const {
     base.modelDir = modelDir;
     base.overlap = overlap;
     base.mask = mask;
+    base.tissueRule = tissueRule;
     base.resolutionUm = resolutionUm;
     base.region = region;
     base.input = input;

@@ -67,8 +67,9 @@ std::string derivedUuid(const std::string& text);
 /// `out`/<file name with extension>.atlas
 std::filesystem::path runRoot(const std::filesystem::path& out, const std::string& image);
 
-/// Writes classes.tif, prob.tif, attention_s<k>.tif, mass.tif, tiles.csv, tiles.geojson,
-/// overlay.png, summary.json and run.json into `dir`. Throws with path and cause.
+/// Writes classes.tif, prob.tif, attention_s<k>.tif, mass.tif, tiles.csv, tiles_qupath.geojson,
+/// overlay.png, summary.json and run.json into `dir`, and tiles.geojson where the image lies on a
+/// map. Throws with path and cause.
 void writeRunFiles(const std::filesystem::path& dir, const RunRecord& record,
                    const RunLayers& layers, const io::ColorSource& image);
 
@@ -108,6 +109,8 @@ struct LoadedRun {
     bool whole = false;  ///< the image was one context
     double overlap = 0;
     bool mask = true;
+    std::string maskUsed;  ///< what decided on the contexts, as RunPlan::mask; empty: not recorded
+    TissueRule tissueRule = TissueRule::Overlap;
     std::optional<double> resolutionUm;  ///< as the user gave it
     InputChoice input;                   ///< what the network was given
     io::Rect region;                     ///< level-0 pixels

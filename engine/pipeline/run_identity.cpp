@@ -17,6 +17,7 @@ std::string runIdOf(const RunRecord& record, const io::DisplaySettings& input, i
                        {"config", nlohmann::json::parse(record.model.networkText())},
                        {"overlap", r.overlap},
                        {"mask", r.mask},
+                       {"tissue_rule", tissueRuleName(r.tissueRule)},
                        {"attention", r.attention},
                        {"context", r.wholeImage ? "whole" : "model"},
                        {"precision", r.precision},

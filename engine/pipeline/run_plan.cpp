@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <stdexcept>
 
 #include "engine/pipeline/foreground.h"
@@ -11,7 +12,6 @@
 namespace atlas::engine {
 namespace {
 
-constexpr double kLeastShare = 0.05;  // of a context that must be foreground
 constexpr int64_t kMaxContexts = 50'000'000;
 constexpr int kOverlapCells = 8;
 constexpr double kMostSegmentValues = 256e6;  // of all class maps of a segmentation: 1 GiB
@@ -115,8 +115,10 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
     plan.contextHeight = sideUm / plan.umPerPixelY;
     plan.contextPx = model.patchSizePx;
     if (model.architecture == kTorchScript) {
-        // As WSInfer: whole level-0 pixels, read there and resized by the model's own steps.
-        plan.contextWidth = plan.contextHeight = std::round(plan.contextWidth);
+        // As WSInfer: squares of whole level-0 pixels by the mean of both resolutions, read there
+        // and resized by the model's own steps. Halves go to the even number.
+        plan.contextWidth = plan.contextHeight =
+            std::nearbyint(2 * sideUm / (plan.umPerPixelX + plan.umPerPixelY));
         plan.contextPx = std::llround(plan.contextWidth);
     }
     plan.cellsPerContext = request.overlap > 0 ? kOverlapCells : 1;
@@ -128,8 +130,13 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
     }
     plan.strideX = plan.contextWidth * step;
     plan.strideY = plan.contextHeight * step;
+    if (model.architecture == kTorchScript)
+        plan.strideX = plan.strideY = std::max(1.0, std::nearbyint(plan.strideX));
     const auto count = [&](int64_t length, double context, double stride) {
-        const double rest = static_cast<double>(length) - context;
+        // By WSInfer's rule every patch whose centre lies in the image is asked about.
+        double rest = static_cast<double>(length) - context;
+        if (request.tissueRule == TissueRule::Wsinfer)
+            rest = static_cast<double>(length) - std::nearbyint(context / 2) - stride;
         return rest <= 0 ? int64_t{1} : 1 + static_cast<int64_t>(std::ceil(rest / stride - 1e-6));
     };
     plan.columns = count(plan.region.width, plan.contextWidth, plan.strideX);
@@ -141,20 +148,22 @@ RunPlan planRun(const io::ColorSource& image, const ModelConfig& model, const Ru
     const double down = plan.contextWidth / static_cast<double>(model.patchSizePx);
     plan.level = image.levelFor(down);
     plan.levelDownsample = image.levels()[static_cast<size_t>(plan.level)].downsample;
-    std::optional<ForegroundMap> foreground;
-    if (request.mask) foreground = findForeground(image);
+    std::unique_ptr<ContextFilter> filter;
+    if (request.mask) filter = std::make_unique<ContextFilter>(image, request);
+    plan.mask = filter ? filter->rule() : "none";
     for (int64_t row = 0; row < plan.rows; ++row)
         for (int64_t column = 0; column < plan.columns; ++column) {
             const Context context = plan.contextAt(column, row);
             const PlaneBox box = plan.answeredBy(context);
-            if (foreground &&
-                foreground->share(info, box.x0, box.y0, box.width(), box.height()) < kLeastShare)
+            if (filter &&
+                !filter->takes({context.x, context.y, plan.contextWidth, plan.contextHeight},
+                               {box.x0, box.y0, box.width(), box.height()}))
                 continue;
             plan.contexts.push_back(context);
         }
     if (plan.contexts.empty())
         throw std::runtime_error(info.path + ": no " +
-                                 (info.slide ? std::string("tissue") : std::string("data")) +
+                                 (filter->isTissue() ? std::string("tissue") : "data") +
                                  " was found in the region; --no-mask classifies everything");
     return plan;
 }

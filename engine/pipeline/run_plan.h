@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "engine/nn/model_config.h"
@@ -36,6 +37,7 @@ struct RunPlan {
     int64_t columns = 0, rows = 0;
     int cellsPerContext = 1;        ///< cells of the result rasters along a context's side
     std::vector<Context> contexts;  ///< those left after the mask, row by row
+    std::string mask = "none";      ///< what decided on them, as ForegroundMap::rule
     bool whole = false;             ///< one context: the region, whatever its shape
     int64_t wholeWidthPx = 0, wholeHeightPx = 0;  ///< its size in model pixels
     int level = 0;                                ///< that pixels are read from

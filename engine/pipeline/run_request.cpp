@@ -28,6 +28,16 @@ const char* runStateName(RunState state) {
     return "failed";
 }
 
+const char* tissueRuleName(TissueRule rule) {
+    return rule == TissueRule::Wsinfer ? "wsinfer" : "overlap";
+}
+
+TissueRule parseTissueRule(const std::string& name) {
+    for (const auto rule : {TissueRule::Overlap, TissueRule::Wsinfer})
+        if (name == tissueRuleName(rule)) return rule;
+    throw std::invalid_argument("the tissue rule is overlap or wsinfer, not \"" + name + "\"");
+}
+
 double parseResolution(const std::string& text) {
     std::string_view unit = text;
     const auto value = io::takeTypedNumber(unit);

@@ -16,6 +16,15 @@
 
 namespace atlas::engine {
 
+/// Which contexts of a microscope picture are classified.
+enum class TissueRule {
+    Overlap,  ///< those that hold some tissue: at least 5 % of what lies in the image
+    Wsinfer   ///< WSInfer's: those whose centre lies inside of its tissue polygon
+};
+const char* tissueRuleName(TissueRule rule);
+/// Throws std::invalid_argument for other words than those of tissueRuleName().
+TissueRule parseTissueRule(const std::string& name);
+
 struct RunRequest {
     std::string image;
     std::filesystem::path modelDir;
@@ -26,7 +35,8 @@ struct RunRequest {
     std::string device = "auto";
     std::string precision = "fp32";
     bool attention = true;
-    bool mask = true;         ///< leave out contexts without tissue or data
+    bool mask = true;  ///< leave out contexts without tissue or data
+    TissueRule tissueRule = TissueRule::Overlap;
     int batch = 0;            ///< 0: chosen by the size of a context
     bool wholeImage = false;  ///< the region as one context, instead of tiles of the model's size
     int64_t memoryBytes = 0;  ///< for whole images; 0: no limit
@@ -50,6 +60,7 @@ struct RunProgress {
     std::string device;
     std::string input;       ///< what the network is given (modelInputLine()), once it is known
     std::string waitingFor;  ///< "host, process 123" that writes the same run just now, or empty
+    std::string mask;  ///< what decided on the contexts, as RunPlan::mask; empty before the plan
     std::string error;
     std::vector<Finding> findings;  ///< what suitability() says, as soon as it is known
 };

@@ -85,8 +85,8 @@ class StripReader {
 };
 
 /// 1 where a token touches the foreground; empty where all do.
-std::vector<uint8_t> maskOf(const io::ColorSource& image, const RunPlan& plan) {
-    const ForegroundMap foreground = findForeground(image);
+std::vector<uint8_t> maskOf(const io::ColorSource& image, const RunPlan& plan,
+                            const ForegroundMap& foreground) {
     const int64_t rows = (plan.wholeHeightPx + kTokenPx - 1) / kTokenPx,
                   columns = (plan.wholeWidthPx + kTokenPx - 1) / kTokenPx;
     const double w = static_cast<double>(kTokenPx * plan.region.width) /
@@ -182,11 +182,15 @@ void warn(const WholeResult& result, const RunRecord& record, std::vector<std::s
 RunLayers classifyWholeImage(const io::ColorSource& image, const Classifier& classifier,
                              const std::filesystem::path& scratch, const std::string& key,
                              const WholeProgress& progress, RunRecord& record) {
-    const RunPlan& plan = record.plan;
+    RunPlan& plan = record.plan;
     WholeImage whole;
     whole.height = plan.wholeHeightPx;
     whole.width = plan.wholeWidthPx;
-    if (record.request.mask) whole.tokenMask = maskOf(image, plan);
+    if (record.request.mask) {
+        const ForegroundMap foreground = findForeground(image, record.request.resolutionUm);
+        whole.tokenMask = maskOf(image, plan, foreground);
+        plan.mask = foreground.rule;
+    }
     if (!whole.tokenMask.empty() &&
         std::find(whole.tokenMask.begin(), whole.tokenMask.end(), 1) == whole.tokenMask.end())
         throw std::runtime_error(image.info().path +

@@ -12,6 +12,7 @@
 
 #include "io/gdal/gdal_support.h"
 #include "io/numbers.h"
+#include "io/tiff/tiff_resolution.h"
 
 namespace atlas::io {
 namespace {
@@ -54,6 +55,16 @@ void describeClasses(GDALDatasetH dataset, const RasterFileOptions& options, dou
     CSLDestroy(names);
 }
 
+double perCentimetre(double umPerCell) {
+    return 10000 / umPerCell;
+}
+
+void setResolution(GDALDatasetH dataset, const char* tag, double umPerCell) {
+    if (!(umPerCell > 0)) return;
+    GDALSetMetadataItem(dataset, "TIFFTAG_RESOLUTIONUNIT", "3", nullptr);  // centimetres
+    GDALSetMetadataItem(dataset, tag, formatNumber(perCentimetre(umPerCell)).c_str(), nullptr);
+}
+
 void placeOnMap(GDALDatasetH dataset, const GridRaster& raster, const RasterFileOptions& options) {
     if (options.georeference) {
         const auto& t = options.georeference->transform;
@@ -63,11 +74,12 @@ void placeOnMap(GDALDatasetH dataset, const GridRaster& raster, const RasterFile
         GDALSetGeoTransform(dataset, scaled.data());
         if (!options.georeference->wkt.empty())
             GDALSetProjection(dataset, options.georeference->wkt.c_str());
-    } else if (options.umPerPixel > 0) {
-        const double perCm = 10000 / (options.umPerPixel * raster.cellWidth);
-        GDALSetMetadataItem(dataset, "TIFFTAG_RESOLUTIONUNIT", "3", nullptr);
-        GDALSetMetadataItem(dataset, "TIFFTAG_XRESOLUTION", formatNumber(perCm).c_str(), nullptr);
-        GDALSetMetadataItem(dataset, "TIFFTAG_YRESOLUTION", formatNumber(perCm).c_str(), nullptr);
+    } else {
+        std::array<double, 6> pixels{raster.x, raster.cellWidth,  0, -raster.y,
+                                     0,        -raster.cellHeight};
+        GDALSetGeoTransform(dataset, pixels.data());
+        setResolution(dataset, "TIFFTAG_XRESOLUTION", options.umPerPixelX * raster.cellWidth);
+        setResolution(dataset, "TIFFTAG_YRESOLUTION", options.umPerPixelY * raster.cellHeight);
     }
     // Where the grid lies in level-0 pixels, for our own reader and for scripts.
     for (const auto& [name, value] : {std::pair{"ATLAS_X", raster.x},
@@ -151,6 +163,9 @@ void writeRasterFile(const std::filesystem::path& path, const GridRaster& raster
         }
     }
     if (messages.failed()) fail(path, messages);  // a full disk may show at closing
+    if (!options.georeference && options.umPerPixelX > 0 && options.umPerPixelY > 0)
+        setExactResolution(temporary, perCentimetre(options.umPerPixelX * raster.cellWidth),
+                           perCentimetre(options.umPerPixelY * raster.cellHeight));
     std::error_code error;
     std::filesystem::rename(temporary, path, error);
     if (error) throw ReadError(path.string() + ": " + error.message());
@@ -176,6 +191,11 @@ GridRaster readRasterFile(const std::filesystem::path& path) {
     raster.y = number("ATLAS_Y", 0);
     raster.cellWidth = number("ATLAS_CELL_WIDTH", 1);
     raster.cellHeight = number("ATLAS_CELL_HEIGHT", 1);
+    if (!(raster.cellWidth > 0 && raster.cellHeight > 0) ||
+        !std::isfinite(raster.x + raster.y + raster.cellWidth + raster.cellHeight))
+        throw ReadError(path.string() + ": its ATLAS_ metadata says that a cell is " +
+                        formatNumber(raster.cellWidth) + " x " + formatNumber(raster.cellHeight) +
+                        " pixels large");
     const size_t count = static_cast<size_t>(raster.width) * raster.height;
     for (int b = 0; b < raster.bands; ++b) {
         GDALRasterBandH band = GDALGetRasterBand(file.get(), b + 1);

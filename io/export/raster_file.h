@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Result rasters as files: class maps, probabilities, attention. Georeferenced ones are Cloud
-// Optimized GeoTIFF, others tiled pyramidal TIFF with resolution tags.
+// Optimized GeoTIFF, others tiled pyramidal TIFF with resolution tags and a transform in pixels of
+// the image, as a GIS lays out an image that has none: x to the right, -y downwards.
 #pragma once
 
 #include <array>
@@ -38,7 +39,7 @@ struct RasterFileOptions {
     std::vector<std::string> classNames;
     std::vector<std::array<uint8_t, 3>> classColors;
     std::optional<GeoReference> georeference;  ///< of the image
-    double umPerPixel = 0;                     ///< of the image, for resolution tags; 0: unknown
+    double umPerPixelX = 0, umPerPixelY = 0;   ///< of the image, for resolution tags; 0: unknown
 };
 
 /// Writes `path` under a temporary name, then renames. Throws ReadError with path and cause.

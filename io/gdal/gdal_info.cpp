@@ -96,15 +96,19 @@ std::optional<Resolution> resolutionOf(GDALDatasetH dataset, const std::optional
         if (x > 0 && y > 0 && std::isfinite(x) && std::isfinite(y))
             return Resolution{x * 1e6, y * 1e6, true, "geotransform"};
     }
-    const char* tag = GDALGetMetadataItem(dataset, "TIFFTAG_XRESOLUTION", nullptr);
     const char* unit = GDALGetMetadataItem(dataset, "TIFFTAG_RESOLUTIONUNIT", nullptr);
-    if (!tag || !unit) return std::nullopt;
-    const double perUnit = parseNumber(tag).value_or(0);
-    const double unitUm = unit[0] == '2' ? 25400 : unit[0] == '3' ? 10000 : 0;
-    if (!(perUnit > 0) || !std::isfinite(perUnit) || unitUm == 0) return std::nullopt;
-    const double um = unitUm / perUnit;
-    if (!isDefaultResolution(um)) return Resolution{um, um, false, "TIFF resolution tags"};
-    warnings.push_back("the resolution tag says " + formatSignificant(um, 7) +
+    const double unitUm = !unit ? 0 : unit[0] == '2' ? 25400 : unit[0] == '3' ? 10000 : 0;
+    const auto umOf = [&](const char* name) {
+        const char* tag = GDALGetMetadataItem(dataset, name, nullptr);
+        const double perUnit = tag ? parseNumber(tag).value_or(0) : 0;
+        return perUnit > 0 && std::isfinite(perUnit) ? unitUm / perUnit : 0;
+    };
+    const double x = umOf("TIFFTAG_XRESOLUTION"), given = umOf("TIFFTAG_YRESOLUTION");
+    if (!(x > 0)) return std::nullopt;
+    const double y = given > 0 ? given : x;
+    if (!isDefaultResolution(x) && !isDefaultResolution(y))
+        return Resolution{x, y, false, "TIFF resolution tags"};
+    warnings.push_back("the resolution tag says " + formatSignificant(x, 7) +
                        " um a pixel, which looks like a writer's default: not believed");
     return std::nullopt;
 }

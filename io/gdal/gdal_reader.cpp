@@ -16,6 +16,7 @@ namespace atlas::io {
 namespace {
 
 constexpr int kMaxBands = 4096;
+constexpr int kMostBandsAsked = 16;  // whether they hold data somewhere
 constexpr int64_t kMaxBlockBytes = int64_t{128} << 20;
 constexpr size_t kHandles = 4;            // datasets are not thread-safe: a small pool a file
 constexpr int64_t kSmallestDamage = 256;  // px; GDAL caches whole blocks anyway
@@ -90,6 +91,7 @@ class GdalSource : public ImageSource {
         info_.georeference = georeferenceOf(handle);
         info_.resolution = resolutionOf(handle, info_.georeference, info_.warnings);
         info_.iccProfile = iccProfileOf(handle);
+        compressed_ = GDALGetMetadataItem(handle, "COMPRESSION", "IMAGE_STRUCTURE") != nullptr;
         for (char** item = GDALGetMetadata(handle, nullptr); item && *item; ++item) {
             const std::string text = *item;
             const auto equals = text.find('=');
@@ -125,6 +127,31 @@ class GdalSource : public ImageSource {
 
     std::vector<std::string> damage() const override { return damage_.sentences(); }
     int64_t unreadableParts() const override { return damage_.count(); }
+
+    bool mayHoldData(const Rect& rect) const override {
+        Lease lease(*this);
+        const auto isEmpty = [&](int band) {
+            return GDALGetDataCoverageStatus(
+                       GDALGetRasterBand(lease.dataset(), band), static_cast<int>(rect.x),
+                       static_cast<int>(rect.y), static_cast<int>(rect.width),
+                       static_cast<int>(rect.height), GDAL_DATA_COVERAGE_STATUS_DATA,
+                       nullptr) == GDAL_DATA_COVERAGE_STATUS_EMPTY;
+        };
+        if (alphaBand_) return !isEmpty(alphaBand_);
+        if (datasetMask_) return true;
+        // Blocks that a file leaves out hold the nodata value; without one they are black pixels.
+        // GDAL also calls empty what the file system has not stored, which reads as zeros.
+        const auto stands = [&](const std::optional<double>& nodata) {
+            return nodata && (*nodata == 0 || compressed_ || info_.format == "VRT");
+        };
+        if (!palette_.empty()) return !stands(paletteNodata_) || !isEmpty(1);
+        const auto count = static_cast<int>(info_.bands.size());
+        if (count > kMostBandsAsked) return true;
+        for (int band = 1; band <= count; ++band)
+            if (!stands(info_.bands[static_cast<size_t>(band - 1)].nodata) || !isEmpty(band))
+                return true;
+        return false;
+    }
 
   private:
     /// Red, green and blue of 8 bits in a TIFF, every pixel valid: what DirectTiff gives too.
@@ -238,6 +265,12 @@ class GdalSource : public ImageSource {
             int known = 0;
             const double nodata = GDALGetRasterNoDataValue(handle, &known);
             if (known) band.nodata = nodata;
+            const double scale = GDALGetRasterScale(handle, nullptr),
+                         offset = GDALGetRasterOffset(handle, nullptr);
+            if (std::isfinite(scale) && scale != 0 && std::isfinite(offset)) {
+                band.scale = scale;
+                band.offset = offset;
+            }
             info_.bands.push_back(band);
         }
         GDALRasterBandH first = GDALGetRasterBand(dataset, 1);
@@ -424,7 +457,7 @@ class GdalSource : public ImageSource {
     std::vector<int> overviewNumber_;
     std::vector<std::array<uint8_t, 4>> palette_;
     std::optional<double> paletteNodata_;
-    bool datasetMask_ = false;
+    bool datasetMask_ = false, compressed_ = false;
     int alphaBand_ = 0;  ///< 1-based; 0: none is believed
     std::unique_ptr<DirectTiff> direct_;
     mutable std::mutex mutex_;

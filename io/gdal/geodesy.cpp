@@ -4,7 +4,11 @@
 #include <geodesic.h>
 #include <ogr_srs_api.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
+
+#include "io/gdal/gdal_support.h"
 
 namespace atlas::io {
 
@@ -33,6 +37,44 @@ GroundMeasure measureGround(const GeoReference& image,
     if (!closed) measure.squareMetres = 0;
     measure.squareMetres = std::abs(measure.squareMetres);
     return measure;
+}
+
+DegreesFromPixels::DegreesFromPixels(const GeoReference& image) : image_(image) {
+    if (image.wkt.empty()) return;
+    initialiseGdal();
+    GdalMessages messages;  // a CRS of another planet has no way to WGS 84, which is no error here
+    OGRSpatialReferenceH own = OSRNewSpatialReference(image.wkt.c_str());
+    OGRSpatialReferenceH degrees = OSRNewSpatialReference(nullptr);
+    OSRImportFromEPSG(degrees, 4326);
+    // Longitude first, on both sides.
+    if (own) OSRSetAxisMappingStrategy(own, OAMS_TRADITIONAL_GIS_ORDER);
+    OSRSetAxisMappingStrategy(degrees, OAMS_TRADITIONAL_GIS_ORDER);
+    if (own && (OSRIsProjected(own) || OSRIsGeographic(own)))
+        transformation_ = OCTNewCoordinateTransformation(own, degrees);
+    if (own) OSRRelease(own);
+    OSRRelease(degrees);
+}
+
+DegreesFromPixels::~DegreesFromPixels() {
+    if (transformation_)
+        OCTDestroyCoordinateTransformation(
+            static_cast<OGRCoordinateTransformationH>(transformation_));
+}
+
+std::array<double, 2> DegreesFromPixels::at(double x, double y) const {
+    constexpr double kNowhere = std::numeric_limits<double>::quiet_NaN();
+    if (!transformation_) return {kNowhere, kNowhere};
+    GdalMessages messages;
+    auto place = image_.mapFromPixel(x, y);
+    int good = 0;
+    OCTTransformEx(static_cast<OGRCoordinateTransformationH>(transformation_), 1, &place[0],
+                   &place[1], nullptr, &good);
+    const bool onEarth = good && std::abs(place[0]) <= 360 && std::abs(place[1]) <= 90 + 1e-9;
+    if (!onEarth) return {kNowhere, kNowhere};
+    return {place[0] > 180    ? place[0] - 360
+            : place[0] < -180 ? place[0] + 360
+                              : place[0],
+            std::clamp(place[1], -90.0, 90.0)};
 }
 
 }  // namespace atlas::io

@@ -267,8 +267,8 @@ TEST(CommandLine, TheMosaicAgreesWithItsPolygons) {
         std::ifstream file(path);
         return nlohmann::json::parse(file);
     };
-    const auto tiles =
-        read(nlohmann::json::parse(r.out)[0]["folder"].get<std::string>() + "/tiles.geojson");
+    const auto tiles = read(nlohmann::json::parse(r.out)[0]["folder"].get<std::string>() +
+                            "/tiles_qupath.geojson");
     const auto blocks = read(test::dataRoot() / "data/train/ucm_val_mosaic.geojson");
     std::map<std::pair<int, int>, std::string> truth;
     for (const auto& block : blocks["features"]) {

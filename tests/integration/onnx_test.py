@@ -70,10 +70,11 @@ class Segments(torch.nn.Module):
         return y.softmax(1) if self.softmax else y
 
 
-def export(network, path, side, metadata, batch=True):
+def export(network, path, side, metadata, batch=True, example=None):
     network.eval()
     axes = {"input": {0: "b"}, "output": {0: "b"}} if batch else None
-    torch.onnx.export(network, (torch.zeros(1, 3, side, side),), str(path), opset_version=17,
+    example = torch.zeros(1, 3, side, side) if example is None else example
+    torch.onnx.export(network, (example,), str(path), opset_version=17,
                       input_names=["input"], output_names=["output"], dynamic_axes=axes,
                       dynamo=False)
     model = onnx.load(path)
@@ -92,6 +93,38 @@ def metadata(kind, names, side, **more):
 def softmax(values, axis):
     e = np.exp(values - values.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)
+
+
+class Numbers(torch.nn.Module):
+    """Of any number of bands."""
+
+    def __init__(self, bands, scale):
+        super().__init__()
+        self.scale = scale
+        self.mix = torch.nn.Conv2d(bands, 8, 5, 4)
+        self.head = torch.nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.mix(x * self.scale).relu().mean((2, 3))) * 4
+
+
+def write_numbers(folder, bands):
+    """A raster of 16-bit numbers with scale and offset, as GDAL reads raw numbers; returns them."""
+    random = np.random.default_rng(5)
+    width, height = 300, 210
+    y, x = np.mgrid[:height, :width]
+    pixels = np.stack([2000 + 1500 * np.sin(x / (20 + 9 * b)) * np.cos(y / 31) for b in range(bands)], 2)
+    pixels = (pixels + random.integers(0, 300, pixels.shape)).astype("<u2")
+    (folder / "numbers.raw").write_bytes(pixels.tobytes())
+    parts = "".join(
+        f"""<VRTRasterBand dataType="UInt16" band="{b + 1}" subClass="VRTRawRasterBand">
+        <Scale>{0.001 * (b + 1)}</Scale><Offset>{-0.1 * b}</Offset>
+        <SourceFilename relativetoVRT="1">numbers.raw</SourceFilename><ImageOffset>{2 * b}</ImageOffset>
+        <PixelOffset>{2 * bands}</PixelOffset><LineOffset>{2 * bands * width}</LineOffset>
+        <ByteOrder>LSB</ByteOrder></VRTRasterBand>""" for b in range(bands))
+    vrt = folder / "numbers.vrt"
+    vrt.write_text(f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{parts}</VRTDataset>')
+    return vrt, pixels
 
 
 class Check:
@@ -171,6 +204,42 @@ class Check:
         self.expect(differing == 0, f"{name}: {differing} of {total} pixels have another class")
         self.expect(len(np.unique(classes)) > 1, f"{name}: one class alone says little")
 
+    def numbers(self, name, network, image, pixels, count, prepare, whole=False, **more):
+        """Networks that are given the numbers of a file of 16 bits: a context is a plain cut of them,
+        `prepare` turns it into the input as the rule says."""
+        model = self.folder / f"{name}.onnx"
+        side = 64
+        export(network, model, side, metadata("Classifier", ["a", "b"], side, **more), True,
+               torch.zeros(1, count, side, side))
+        if whole:  # the same network with an input of uint16
+            graph = onnx.load(model)
+            graph.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT16
+            for node in graph.graph.node:
+                node.input[:] = ["numbers" if name == "input" else name for name in node.input]
+            cast = onnx.helper.make_node("Cast", ["input"], ["numbers"], to=onnx.TensorProto.FLOAT)
+            graph.graph.node.insert(0, cast)
+            onnx.save(graph, model)
+        run = self.run(model, image, "--resolution", "0.5m")
+        if not run:
+            return
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        rows = {(int(r["minx"]), int(r["miny"])): r
+                for r in csv.DictReader(open(run / "tiles.csv"))}
+        worst, answers = 0, []
+        for (left, top), row in rows.items():
+            if left + side > pixels.shape[1] or top + side > pixels.shape[0]:
+                continue
+            tile = pixels[top:top + side, left:left + side].transpose(2, 0, 1)
+            wanted = softmax(session.run(None, {"input": prepare(tile)[None]})[0][0], 0)
+            answers.append(wanted[0])
+            worst = max(worst, abs(float(row["prob_a"]) - wanted[0]))
+        self.worst = max(self.worst, worst)
+        self.expect(len(answers) >= 4 and np.ptp(answers) > 0.01,
+                    f"{name}: {len(answers)} answers that hardly differ say little")
+        self.expect(worst <= TOLERANCE, f"{name}: probabilities differ by {worst}")
+        line = json.load(open(run / "run.json"))["parameters"]["input"]["line"]
+        self.expect("numbers of the file" in line, f"{name}: run.json says \"{line}\"")
+
     def refused(self, model, image, text):
         done = self.call("classify", image, "--model", model, "--out", self.folder / "none")
         said = done.stdout + done.stderr
@@ -197,6 +266,31 @@ def main():
         check.segmentor("segments", Segments(3, False), ["a", "b", "c"], 64, image, pixels)
         check.segmentor("probabilities", Segments(3, True), ["a", "b", "c"], 64, image, pixels)
         check.segmentor("mask", Segments(1, False), ["roof"], 64, image, pixels)
+        # The numbers of files of more than 8 bits, and of more bands than colour has.
+        vrt, numbers = write_numbers(folder, 5)
+        mean, std = (np.array(v, np.float32).reshape(-1, 1, 1)
+                     for v in ([8, 7, 6, 5, 4], [2, 3, 4, 5, 6]))
+        five = {"standardization_mean": mean.ravel().tolist(), "standardization_std": std.ravel().tolist()}
+
+        def deepness(tile, channels):  # its plain rule: numbers of the file / 255, then mean and std
+            x = np.float32(tile[:channels] * 1.0 / 255.0)
+            return (x - mean[:channels]) / std[:channels]
+
+        check.numbers("deepness_five", Numbers(5, 1), vrt, numbers, 5, lambda t: deepness(t, 5), **five)
+        check.numbers("deepness_three", Numbers(3, 1), vrt, numbers, 3, lambda t: deepness(t, 3),
+                      standardization_mean=[8, 7, 6], standardization_std=[2, 3, 4])
+        gain, offset = (np.array(v, np.float32).reshape(-1, 1, 1)
+                        for v in ([0.001 * (b + 1) for b in range(5)], [-0.1 * b for b in range(5)]))
+        check.numbers("physical", Numbers(4, 0.5), vrt, numbers, 4,
+                      lambda t: (t * gain + offset)[[4, 0, 1, 2]].astype(np.float32), bands=[5, 1, 2, 3],
+                      input_values="physical", standardization_mean=0, standardization_std=1)
+        check.numbers("whole", Numbers(2, 0.001), vrt, numbers, 2,
+                      lambda t: t[:2].astype(np.uint16), True)
+        six = folder / "six.onnx"
+        export(Numbers(6, 1), six, 64, metadata("Classifier", ["a", "b"], 64, standardization_mean=0,
+                                                standardization_std=1), True, torch.zeros(1, 6, 64, 64))
+        done = check.call("classify", vrt, "--model", six, "--out", folder / "none", "--resolution", "0.5m")
+        check.expect(done.returncode != 0 and "6 bands" in done.stderr, f"six bands of five: {done.stderr}")
         check.expect(check.worst <= TOLERANCE, f"probabilities differ by {check.worst}")
 
         good = folder / "convolutions.onnx"

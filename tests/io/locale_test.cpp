@@ -37,7 +37,7 @@ TEST(DecimalComma, GridsAndResolutionTagsReadBack) {
     raster.cellWidth = 3.25;
     raster.cellHeight = 1.0 / 3;
     RasterFileOptions options;
-    options.umPerPixel = 0.2525;
+    options.umPerPixelX = options.umPerPixelY = 0.2525;
     writeRasterFile(path, raster, options);
     const GridRaster again = readRasterFile(path);
     EXPECT_EQ(again.x, raster.x);

@@ -81,7 +81,7 @@ TEST(ClassifyRun, AttentionMapsHaveTheirTokensAndSumToOne) {
     for (int i = 0; i < mass.width; i += 17)
         EXPECT_NEAR(mass.at(0, i, 3) + mass.at(1, i, 3) + mass.at(2, i, 3), 1, 1e-4);
     for (const char* name : {"classes.tif", "prob.tif", "attention_s0.tif", "mass.tif", "tiles.csv",
-                             "tiles.geojson", "overlay.png", "summary.json", "run.json"})
+                             "tiles_qupath.geojson", "overlay.png", "summary.json", "run.json"})
         EXPECT_TRUE(fs::exists(outcome.folder / name)) << name;
     for (const auto& entry : fs::directory_iterator(outcome.folder))
         EXPECT_FALSE(entry.path().filename().string().starts_with("journal")) << entry.path();
@@ -89,7 +89,7 @@ TEST(ClassifyRun, AttentionMapsHaveTheirTokensAndSumToOne) {
               std::string::npos);
     for (const auto& entry : fs::directory_iterator(outcome.folder))
         EXPECT_EQ(entry.path().filename().string().find(".tmp"), std::string::npos) << entry.path();
-    const auto geojson = nlohmann::json::parse(textOf(outcome.folder / "tiles.geojson"));
+    const auto geojson = nlohmann::json::parse(textOf(outcome.folder / "tiles_qupath.geojson"));
     ASSERT_EQ(geojson["features"].size(), 2u);
     const auto& properties = geojson["features"][0]["properties"];
     EXPECT_EQ(properties["objectType"], "tile");
@@ -125,7 +125,7 @@ TEST(ClassifyRun, ACancelledRunIsKeptAndGoesOn) {
     EXPECT_FALSE(fs::exists(first.folder));
     const RunOutcome undisturbed = runOf(sceneRequest(whole.path()));
     for (const char* name :
-         {"classes.tif", "prob.tif", "attention_s1.tif", "tiles.csv", "tiles.geojson"})
+         {"classes.tif", "prob.tif", "attention_s1.tif", "tiles.csv", "tiles_qupath.geojson"})
         EXPECT_EQ(textOf(second.folder / name), textOf(undisturbed.folder / name)) << name;
     EXPECT_TRUE(runOf(sceneRequest(folder.path())).alreadyThere);
 }

@@ -24,7 +24,7 @@ TEST(DecimalComma, ARunWritesTheSameNumbersAndOpensAgain) {
     request.out = folder.path() / "comma";
     const RunOutcome outcome = runOf(request);
     ASSERT_EQ(outcome.state, RunState::Done) << outcome.error;
-    for (const char* name : {"tiles.csv", "tiles.geojson", "summary.json"})
+    for (const char* name : {"tiles.csv", "tiles_qupath.geojson", "summary.json"})
         EXPECT_EQ(textOf(outcome.folder / name), textOf(point.folder / name)) << name;
     const LoadedRun run = loadRun(outcome.folder), before = loadRun(point.folder);
     ASSERT_EQ(run.tiles.size(), 4u);
