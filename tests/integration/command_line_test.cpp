@@ -47,7 +47,8 @@ TEST(CommandLine, HelpOfEveryCommand) {
 
 /// Runs `atlasscope ARGUMENTS` with these variables; libgomp prints at its start how it waits.
 Result callWith(const std::string& variables, const std::string& arguments) {
-    const std::string command = variables + " OMP_DISPLAY_ENV=VERBOSE timeout 120 " +
+    const std::string command = "env -u GOMP_SPINCOUNT -u OMP_WAIT_POLICY " + variables +
+                                " OMP_DISPLAY_ENV=VERBOSE timeout 120 " +
                                 std::string(ATLASSCOPE_BINARY_DIR) + "/atlasscope " + arguments +
                                 " 2>&1";
     FILE* pipe = popen(command.c_str(), "r");
@@ -243,11 +244,11 @@ TEST(CommandLine, AKilledRunGoesOn) {
         "bash -c '" + program + arguments +
         " >/dev/null 2>&1 & p=$!; for i in $(seq 400); do sleep 0.05; [ -s " +
         folder.path().string() +
-        "/*/*.partial/journal ] && break; done; kill -9 $p; wait $p' 2>/dev/null";
+        "/*/*.partial/journal-* ] && break; done; kill -9 $p; wait $p' 2>/dev/null";
     EXPECT_NE(std::system(script.c_str()), 0);
     int partial = 0;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path()))
-        partial += entry.path().filename() == "journal";
+        partial += entry.path().filename().string().starts_with("journal-");
     EXPECT_EQ(partial, 1);
     const auto run = nlohmann::json::parse(call(arguments).out)[0];
     EXPECT_EQ(run["state"], "done");
@@ -484,6 +485,56 @@ TEST(CommandLine, AnnotationsSurviveAKillAtAnyMoment) {
         most = std::max(most, features.size());
     }
     EXPECT_GT(most, 5u);
+}
+
+TEST(CommandLine, WhatSpeaksAgainstARunIsSaidBeforeItBegins) {
+    const auto slide = test::dataRoot() / "data/slides/CMU-1-Small-Region.svs";
+    ATLAS_REQUIRE_DATA(slide);
+    const test::TemporaryFolder folder;
+    const std::string tail = " --model landuse --device cpu --out " +
+                             (folder.path() / "out").string() + " " + slide.string();
+    const Result refused = call("classify" + tail, true);
+    EXPECT_NE(refused.code, 0);
+    for (const char* part : {"is made for the ground seen from above at 0.3 m a pixel",
+                             "a slide with 0.499", "Choose a model for tissue"})
+        EXPECT_NE(refused.out.find(part), std::string::npos) << refused.out;
+    const Result forced = call("classify --no-mask --region 512,1024,512,512 --resolution 0.3m" +
+                                   tail + " " + slide.string(),
+                               true);
+    ASSERT_EQ(forced.code, 0) << forced.out;
+    const auto warning = forced.out.find("warning: The model landuse is made for the ground");
+    const auto done = forced.out.find("done");
+    ASSERT_NE(warning, std::string::npos) << forced.out;
+    ASSERT_NE(done, std::string::npos) << forced.out;
+    EXPECT_LT(warning, done);
+    // The table of several images names what speaks against each.
+    const auto table = forced.out.find("state       contexts  warnings");
+    ASSERT_NE(table, std::string::npos) << forced.out;
+    EXPECT_NE(forced.out.find("resolution-contradicts subject colours", table), std::string::npos)
+        << forced.out;
+}
+
+TEST(CommandLine, EvalRecordsThePicturesOfATraining) {
+    const test::TemporaryFolder folder;
+    const auto model = folder.path() / "mine";
+    std::filesystem::copy(std::filesystem::path(ATLASSCOPE_SOURCE_DIR) / "resources/models/scenes",
+                          model);
+    const auto read = [&] {
+        std::ifstream file(model / "config.json");
+        return nlohmann::json::parse(file);
+    };
+    auto config = read();
+    config["atlas"]["training_record"].erase("pictures");
+    std::ofstream(model / "config.json") << config.dump(2);
+    const std::string tail = " --model " + model.string() + " --data synthetic:1-1000,samples=";
+    const Result few = call("eval --record-pictures" + tail + "1", true);
+    EXPECT_NE(few.code, 0);
+    EXPECT_NE(few.out.find("too few pictures"), std::string::npos) << few.out;
+    ASSERT_EQ(call("eval --record-pictures" + tail + "4").code, 0);
+    auto now = read();
+    EXPECT_EQ(now["atlas"]["training_record"]["pictures"]["squares"], 64);
+    now["atlas"]["training_record"].erase("pictures");
+    EXPECT_EQ(now, config);
 }
 
 }  // namespace

@@ -664,7 +664,7 @@ TEST_F(WindowTest, WhatARunSaidGoesWithItsImage) {
     QTest::qWait(50);
     ASSERT_TRUE(settle());
     const auto* state = window_->findChild<QLabel*>("run.state");
-    EXPECT_TRUE(state->text().contains("0 x 0 pixels")) << state->text().toStdString();
+    EXPECT_TRUE(state->text().contains("has 0 x 0, too few")) << state->text().toStdString();
     EXPECT_TRUE(state->text().contains("0.5 m")) << state->text().toStdString();
     const auto* hint = window_->findChild<QLabel*>("run.about");  // not squeezed by it
     EXPECT_GE(hint->height(), hint->heightForWidth(hint->width()));
@@ -704,6 +704,8 @@ TEST_F(WindowTest, ABrokenImageNeverStopsTheRest) {
     std::ifstream csv(images / "atlasscope-summary.csv");
     const std::string text(std::istreambuf_iterator<char>(csv), {});
     EXPECT_NE(text.find("b.svs"), std::string::npos);
+    EXPECT_NE(text.find(",error,warnings\n"),
+              std::string::npos);  // the codes of what speaks against
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 4);
 }
 
